@@ -1,0 +1,242 @@
+// Package balancer picks the server of a pool that a connection goes to, and
+// counts the connections each server has.
+//
+// It knows servers, weights, limits and policies. It does no I/O, starts no
+// goroutine and reads no clock: who dials tells it the time, and who probes
+// tells it which servers are down.
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+)
+
+// maxServers bounds a pool, so that a server's index fits the tables of the
+// hashing policies with room to spare.
+const maxServers = 1 << 14
+
+// The ways in which [Pool.Pick] finds nothing. When several apply the first
+// in this order is returned: ErrAllFull, ErrAllTried, ErrAllDown.
+var (
+	// ErrAllFull: some server is up and was not tried, but every such server
+	// has all the connections it may have.
+	ErrAllFull = errors.New("every server left is full")
+
+	// ErrAllTried: at least one server was tried and none that is up was not.
+	ErrAllTried = errors.New("every server was tried")
+
+	// ErrAllDown: nothing was tried because every server is down.
+	ErrAllDown = errors.New("every server is down")
+)
+
+// Config describes a pool.
+type Config struct {
+	Name    string
+	Policy  Policy         // empty means ClientAddress
+	Servers []ServerConfig // at least one must not be a backup
+
+	// IPv6Prefix is how many leading bits of an IPv6 client address the
+	// policies client-address and maglev look at, 1 to 128; 0 means 64. IPv4
+	// addresses always count whole.
+	IPv6Prefix int
+
+	// BoundedLoad keeps every server at or under this multiple of its fair
+	// share of the connections, 1.001 to 100 in steps of a thousandth; what
+	// exceeds it goes to the client's next choice. 0 means no bound. Only
+	// policies that hash can have one.
+	BoundedLoad float64
+
+	// Rand returns 64 random bits for random-two. It may be called from
+	// several goroutines at once. Nil means math/rand/v2's.
+	Rand func() uint64
+}
+
+// A Pool is a fixed set of servers and the policy that picks among them. Its
+// methods may be called from any goroutine.
+type Pool struct {
+	name      string
+	policy    Policy
+	servers   []*Server // in configured order
+	primaries *tier
+	backups   *tier // nil when there is none
+}
+
+// New checks cfg and builds a pool from it. It fails when there is no
+// primary server or there are too many, when two servers share an identity,
+// and when a value is out of the range its field states. Tables are built
+// here: for nginx-hash with weights in the tens of thousands that can take
+// seconds.
+func New(cfg Config) (*Pool, error) {
+	p, err := build(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("pool %q: %w", cfg.Name, err)
+	}
+	return p, nil
+}
+
+func build(cfg Config) (*Pool, error) {
+	policy, err := cfg.Policy.orDefault()
+	if err != nil {
+		return nil, err
+	}
+	servers, err := buildServers(cfg.Servers)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{name: cfg.Name, policy: policy, servers: servers}
+	if err := p.buildTiers(cfg); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func buildServers(configs []ServerConfig) ([]*Server, error) {
+	if len(configs) > maxServers {
+		return nil, fmt.Errorf("%d servers: at most %d can be balanced", len(configs), maxServers)
+	}
+	servers := make([]*Server, 0, len(configs))
+	seen := make(map[string]bool, len(configs))
+	for i, c := range configs {
+		if err := c.check(); err != nil {
+			return nil, fmt.Errorf("server %d (%q): %w", i+1, c.identity(), err)
+		}
+		if seen[c.identity()] {
+			return nil, fmt.Errorf("server %d (%q): another server has the same name", i+1, c.identity())
+		}
+		seen[c.identity()] = true
+		servers = append(servers, newServer(c, i))
+	}
+	return servers, nil
+}
+
+func (p *Pool) buildTiers(cfg Config) error {
+	bound, err := newBound(cfg.BoundedLoad, p.policy)
+	if err != nil {
+		return err
+	}
+	keys, err := newKeyer(cfg.IPv6Prefix)
+	if err != nil {
+		return err
+	}
+	draw := cfg.Rand
+	if draw == nil {
+		draw = rand.Uint64
+	}
+	plan := tierPlan{policy: p.policy, bound: bound, keys: keys, rand: draw, pool: len(p.servers)}
+	primaries, backups := split(p.servers)
+	if len(primaries) == 0 {
+		return errors.New("no server that is not a backup")
+	}
+	if p.primaries, err = newTier(plan, primaries); err != nil || len(backups) == 0 {
+		return err
+	}
+	p.backups, err = newTier(plan.forBackups(), backups)
+	return err
+}
+
+// split divides servers into primaries and backups, keeping their order.
+func split(servers []*Server) (primaries, backups []*Server) {
+	for _, s := range servers {
+		if s.backup {
+			backups = append(backups, s)
+			continue
+		}
+		primaries = append(primaries, s)
+	}
+	return primaries, backups
+}
+
+// Name returns the configured name.
+func (p *Pool) Name() string { return p.name }
+
+// Policy returns the policy in force, never empty.
+func (p *Pool) Policy() Policy { return p.policy }
+
+// Servers returns the servers in configured order. The slice is the pool's
+// own and must not be modified.
+func (p *Pool) Servers() []*Server { return p.servers }
+
+// MaxTries returns how many servers are not down, and so how many tries can
+// make sense.
+func (p *Pool) MaxTries() int {
+	n := 0
+	for _, s := range p.servers {
+		if !s.Down() {
+			n++
+		}
+	}
+	return n
+}
+
+// Pick chooses a server that s has not tried, takes a place on it and marks
+// it tried. Backups are considered only when no primary is left. The caller
+// owes the server one Release. s must have been used with no other pool since
+// its Reset, and now is the time on the caller's monotonic clock.
+//
+// The error is [ErrAllFull], [ErrAllTried] or [ErrAllDown].
+func (p *Pool) Pick(s *Selection, now time.Duration) (*Server, error) {
+	if srv := p.primaries.pick(s, now); srv != nil {
+		return srv, nil
+	}
+	if p.backups != nil {
+		if srv := p.backups.pick(s, now); srv != nil {
+			return srv, nil
+		}
+	}
+	return nil, p.exhausted(s, now)
+}
+
+// exhausted says why nothing could be picked.
+func (p *Pool) exhausted(s *Selection, now time.Duration) error {
+	for _, srv := range p.servers {
+		if srv.usable(now) && !s.has(srv.index) {
+			return ErrAllFull
+		}
+	}
+	if s.count > 0 {
+		return ErrAllTried
+	}
+	return ErrAllDown
+}
+
+// Exclude marks srv, one of the pool's servers, as tried by s without picking
+// it, for a connection whose earlier tries were made by another process.
+func (p *Pool) Exclude(s *Selection, srv *Server) { s.mark(srv.index, len(p.servers)) }
+
+// Order returns the servers in the order in which Pick would try them for
+// this client if each one failed, as things are now. It takes no place and
+// changes nothing. For round-robin and least-connections this is the order
+// for the next client, whoever it is; random-two has none, and ok is false.
+func (p *Pool) Order(client netip.Addr, now time.Duration) (servers []*Server, ok bool) {
+	if p.policy == RandomTwo {
+		return nil, false
+	}
+	c := p.clone()
+	s := Selection{Client: client}
+	for {
+		srv, err := c.Pick(&s, now)
+		if err != nil {
+			return servers, true
+		}
+		srv.Release()
+		servers = append(servers, p.servers[srv.index])
+	}
+}
+
+// clone returns a pool in the same state as p that shares only p's immutable
+// tables. Counts that move meanwhile are read one after the other.
+func (p *Pool) clone() *Pool {
+	c := &Pool{name: p.name, policy: p.policy, servers: make([]*Server, len(p.servers))}
+	for i, s := range p.servers {
+		c.servers[i] = s.clone()
+	}
+	primaries, backups := split(c.servers)
+	c.primaries = p.primaries.clone(primaries)
+	if p.backups != nil {
+		c.backups = p.backups.clone(backups)
+	}
+	return c
+}

@@ -1,0 +1,145 @@
+package balancer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// maxWeight is the heaviest server accepted. It keeps every sum and product
+// of weights well inside 64 bits.
+const maxWeight = 1<<16 - 1
+
+// ServerConfig describes one member of a pool.
+type ServerConfig struct {
+	Name     string // what the server is hashed and reported as; empty means Address
+	Address  string // where to dial, as the operator wrote it; required
+	Weight   int    // share of the clients relative to the others, 1 to 65535; 0 means 1
+	Backup   bool   // only used while no primary can be
+	Down     bool   // starts out of service
+	MaxConns int    // most connections at one time; 0 means no limit
+}
+
+// identity is what must be unique in a pool.
+func (c ServerConfig) identity() string { return cmp.Or(c.Name, c.Address) }
+
+func (c ServerConfig) check() error {
+	switch {
+	case c.Address == "":
+		return errors.New("no address")
+	case c.Weight < 0 || c.Weight > maxWeight:
+		return fmt.Errorf("weight %d: want 1 to %d", c.Weight, maxWeight)
+	case c.MaxConns < 0:
+		return fmt.Errorf("max connections %d: want 0 (no limit) or more", c.MaxConns)
+	}
+	return nil
+}
+
+// A Server is one member of a pool. Its methods may be called from any
+// goroutine.
+type Server struct {
+	name    string
+	address string
+	weight  int64
+	backup  bool
+	index   int   // in the pool
+	slot    int   // in the tier
+	most    int64 // connections allowed, math.MaxInt64 for no limit
+
+	active atomic.Int64
+	down   atomic.Bool
+	load   *atomic.Int64 // the tier's sum of active; nil unless loads are bounded
+}
+
+func newServer(c ServerConfig, index int) *Server {
+	s := &Server{
+		name:    c.identity(),
+		address: c.Address,
+		weight:  int64(cmp.Or(c.Weight, 1)),
+		backup:  c.Backup,
+		index:   index,
+		most:    int64(cmp.Or(c.MaxConns, math.MaxInt)),
+	}
+	s.down.Store(c.Down)
+	return s
+}
+
+// clone returns a server with s's facts and its present state, sharing
+// nothing with it.
+func (s *Server) clone() *Server {
+	c := &Server{
+		name: s.name, address: s.address, weight: s.weight, backup: s.backup,
+		index: s.index, slot: s.slot, most: s.most,
+	}
+	c.down.Store(s.down.Load())
+	c.active.Store(s.active.Load())
+	return c
+}
+
+// Name returns the server's identity: its configured name, else its address.
+func (s *Server) Name() string { return s.name }
+
+// Address returns where to dial, as configured.
+func (s *Server) Address() string { return s.address }
+
+// Weight returns the configured weight, at least 1.
+func (s *Server) Weight() int { return int(s.weight) }
+
+// Backup reports whether the server is used only when no primary can be.
+func (s *Server) Backup() bool { return s.backup }
+
+// Index returns the server's position in [Pool.Servers].
+func (s *Server) Index() int { return s.index }
+
+// Active returns how many connections hold a place on the server.
+func (s *Server) Active() int64 { return s.active.Load() }
+
+// Down reports whether the server is out of service.
+func (s *Server) Down() bool { return s.down.Load() }
+
+// SetDown takes the server out of service or puts it back. Connections that
+// hold a place keep it; only later picks are affected.
+func (s *Server) SetDown(down bool) { s.down.Store(down) }
+
+// Hold takes a place on the server without picking it and whatever its limit,
+// for a connection adopted from another process. Like a pick it is undone by
+// one Release.
+func (s *Server) Hold() {
+	s.active.Add(1)
+	if s.load != nil {
+		s.load.Add(1)
+	}
+}
+
+// Release gives back the place that one successful Pick or one Hold took. It
+// must be called exactly once for each.
+func (s *Server) Release() {
+	s.active.Add(-1)
+	if s.load != nil {
+		s.load.Add(-1)
+	}
+}
+
+// usable reports whether the server's health lets it take a new connection
+// at the given time.
+func (s *Server) usable(now time.Duration) bool {
+	_ = now // Nothing in a server's health expires yet.
+	return !s.down.Load()
+}
+
+// reserve takes a place unless most connections are active already. The
+// count never exceeds most, however many loops race for the last place.
+func (s *Server) reserve(most int64) bool {
+	for {
+		n := s.active.Load()
+		if n >= most {
+			return false
+		}
+		if s.active.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
