@@ -1,0 +1,231 @@
+package sniff
+
+// Content types and lengths of the record and handshake layers (RFC 8446
+// sections 4 and 5.1).
+const (
+	recordChangeCipherSpec = 20
+	recordAlert            = 21
+	recordHandshake        = 22
+	recordApplicationData  = 23
+
+	recordHeaderLen    = 5
+	maxRecordLen       = 1 << 14
+	handshakeHeaderLen = 4
+	clientHelloType    = 1
+)
+
+// keptLen bounds the memory of a joined message: what the first growth takes,
+// and what reset keeps.
+const keptLen = 4 << 10
+
+// joiner finds the first handshake message in a stream of records. A message
+// in one record is returned where it lies; one spread over several is copied
+// together, each record once, when it is complete. Until then only its header
+// and the message's are looked at, which decide on all limits; so a verdict
+// depends on the bytes alone and not on how they arrive.
+//
+// It stands at the record at off until wire is set, and is then done. Every
+// reject is final: the owner does not call again.
+type joiner struct {
+	off  int    // where the record begins that is not yet joined
+	need int    // bytes without which nothing new can be decided
+	size int    // length of the message, header included; 0: not known yet
+	wire int    // bytes that the message's records occupy; 0: not done
+	msg  []byte // what the records before off held; empty if one suffices
+}
+
+func (j *joiner) reset() {
+	msg := j.msg[:0]
+	if cap(msg) > keptLen {
+		msg = nil
+	}
+	*j = joiner{msg: msg}
+}
+
+// join looks at b, all bytes received so far, and returns the message with its
+// header once b holds all of it. The records must fit in limit bytes.
+func (j *joiner) join(b []byte, limit int) ([]byte, error) {
+	if len(b) < j.need {
+		return nil, ErrNeedMore
+	}
+	for j.wire == 0 {
+		if err := j.record(b, limit); err != nil {
+			return nil, err
+		}
+	}
+	if len(j.msg) == 0 {
+		return b[recordHeaderLen:j.wire:j.wire], nil
+	}
+	return j.msg, nil
+}
+
+// record joins the record at off, or says why it cannot.
+func (j *joiner) record(b []byte, limit int) error {
+	rec := b[j.off:]
+	n, err := j.recordHeader(rec)
+	if err != nil {
+		j.need = len(b) + 1 // any header byte can decide
+		return err
+	}
+	payload := rec[recordHeaderLen:]
+	payload = payload[:min(n, len(payload))]
+	if err := j.messageHeader(payload, n, limit); err != nil {
+		return err
+	}
+	if len(payload) < n {
+		j.need = len(b) + 1
+		if j.size != 0 {
+			j.need = j.off + recordHeaderLen + n
+		}
+		return ErrNeedMore
+	}
+	j.finish(payload)
+	return nil
+}
+
+// finish accounts for a complete record.
+func (j *joiner) finish(payload []byte) {
+	one := len(j.msg) == 0 && len(payload) == j.size
+	if !one {
+		j.grow(len(j.msg) + len(payload))
+		j.msg = append(j.msg, payload...)
+	}
+	j.off += recordHeaderLen + len(payload)
+	if one || len(j.msg) == j.size {
+		j.wire, j.need = j.off, j.off
+	}
+}
+
+// recordHeader returns the length of the record that begins rec. It judges
+// each byte as soon as it is there.
+func (j *joiner) recordHeader(rec []byte) (int, error) {
+	if len(rec) == 0 {
+		return 0, ErrNeedMore
+	}
+	check := firstRecord
+	if j.off > 0 {
+		check = laterRecord
+	}
+	if err := check(rec); err != nil {
+		return 0, err
+	}
+	if len(rec) < recordHeaderLen {
+		if len(rec) == 4 && rec[3] > maxRecordLen>>8 {
+			return 0, ErrRecordOverflow
+		}
+		return 0, ErrNeedMore
+	}
+	n := int(rec[3])<<8 | int(rec[4])
+	switch {
+	case n > maxRecordLen:
+		return 0, ErrRecordOverflow
+	case n == 0:
+		return 0, ErrEmptyRecord
+	}
+	return n, nil
+}
+
+// firstRecord checks type and version of the stream's first record. Any minor
+// version will do: clients write 0x0301 for compatibility, and the version
+// that counts is in the hello (RFC 8446 section 5.1).
+func firstRecord(rec []byte) error {
+	typ := rec[0]
+	switch {
+	case typ&0x80 != 0:
+		return sslv2(rec)
+	case typ < recordChangeCipherSpec || typ > recordApplicationData:
+		return ErrNotTLS
+	case len(rec) == 1:
+		return ErrNeedMore
+	case rec[1] != 3:
+		return ErrNotTLS
+	case typ != recordHandshake:
+		return ErrUnexpectedMessage
+	}
+	return nil
+}
+
+// sslv2 tells an SSL 2.0 hello, whose length has its high bit set and is
+// followed by message type 1 (RFC 6101 appendix E), from noise.
+func sslv2(rec []byte) error {
+	switch {
+	case len(rec) < 3:
+		return ErrNeedMore
+	case rec[2] == clientHelloType:
+		return ErrSSLv2
+	}
+	return ErrNotTLS
+}
+
+// laterRecord checks type and version of a record inside the hello. The peer
+// does speak TLS, so its mistakes are answered.
+func laterRecord(rec []byte) error {
+	switch {
+	case rec[0] != recordHandshake:
+		return ErrUnexpectedMessage
+	case len(rec) > 1 && rec[1] != 3:
+		return ErrMalformed
+	}
+	return nil
+}
+
+// messageHeader checks the handshake header with what is there of payload, the
+// content of a record of n bytes, and notes the size when it is all there.
+func (j *joiner) messageHeader(payload []byte, n, limit int) error {
+	if j.size != 0 {
+		return j.fits(j.size, j.size, n, limit)
+	}
+	var head [handshakeHeaderLen]byte
+	least, most := messageSize(head, 0)
+	if err := j.fits(least, most, n, limit); err != nil {
+		return err // of the record's header alone, even if there is more to see
+	}
+	have := copy(head[:], j.msg)
+	have += copy(head[have:], payload)
+	if have > 0 && head[0] != clientHelloType {
+		return ErrUnexpectedMessage
+	}
+	least, most = messageSize(head, have)
+	if have == handshakeHeaderLen {
+		j.size = least
+	}
+	return j.fits(least, most, n, limit)
+}
+
+// messageSize returns the bounds of the message's length, header included,
+// that follow from the first have bytes of its header; the others are zero.
+func messageSize(head [handshakeHeaderLen]byte, have int) (least, most int) {
+	unknown := 8 * (handshakeHeaderLen - max(have, 1)) // bits
+	least = handshakeHeaderLen + (int(head[1])<<16 | int(head[2])<<8 | int(head[3]))
+	return least, least + 1<<unknown - 1
+}
+
+// fits checks a record of n bytes against a message of least to most bytes:
+// it may not reach beyond the message, and the shortest way to send the rest
+// must stay within the limit.
+func (j *joiner) fits(least, most, n, limit int) error {
+	joined := len(j.msg) + n
+	if joined > most {
+		return ErrUnexpectedMessage
+	}
+	rest := max(least-joined, 0)
+	records := (rest + maxRecordLen - 1) / maxRecordLen
+	if j.off+recordHeaderLen+n+rest+records*recordHeaderLen > limit {
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// grow makes room for n joined bytes in at most two steps: a few KiB at first,
+// and the whole message, whose length has been checked, only for a client that
+// has sent that much of it.
+func (j *joiner) grow(n int) {
+	if n <= cap(j.msg) {
+		return
+	}
+	room := keptLen
+	if n > keptLen {
+		room = j.size
+	}
+	j.msg = append(make([]byte, 0, room), j.msg...)
+}
