@@ -1,0 +1,134 @@
+package l4
+
+import (
+	"net/netip"
+	"syscall"
+
+	"culvert/l4/socket"
+)
+
+// accepter is one loop's socket of a listener. Its events are level-triggered:
+// what one turn leaves in the queue is reported again.
+type accepter struct {
+	cfg    *Listener
+	id     int // index of the listener in the engine
+	index  int // in the loop
+	sock   *socket.Listener
+	flags  uint32
+	shared *listenerState
+	paused bool
+	closed bool // an event of the same batch may still come
+}
+
+// acceptBatch is how many connections one turn takes from one listener.
+const acceptBatch = 32
+
+func (l *loop) watchAccepter(a *accepter) socket.Errno {
+	return l.poll.Add(a.sock.FD(), a.flags, acceptGen<<32|uint64(a.index))
+}
+
+// accept takes connections until the queue is empty, the batch is full, or a
+// limit is reached. At a limit the listener pauses: clients wait in the
+// kernel's queue, as with nginx and HAProxy. It reports whether the batch was
+// full.
+func (l *loop) accept(a *accepter) bool {
+	if a.closed {
+		return false
+	}
+	for range acceptBatch {
+		if !l.eng.reserve(a.shared) {
+			l.pause(a)
+			return false
+		}
+		fd, peer, e := a.sock.Accept()
+		if e != 0 {
+			l.eng.unreserve(a.shared)
+			if l.acceptFailed(a, e) {
+				return false
+			}
+			continue
+		}
+		l.counters.accepted(a.id)
+		l.welcome(a, fd, peer)
+	}
+	return true
+}
+
+// acceptFailed reports whether accepting ends for now. Errors of a single
+// connection do not end it (accept(2), "Error handling").
+func (l *loop) acceptFailed(a *accepter, e socket.Errno) bool {
+	switch e {
+	case syscall.EAGAIN:
+		return true
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+		l.eng.warn("accept failed, pausing the listener", "listener", a.cfg.Name, "error", e)
+		l.pause(a)
+		return true
+	case syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP:
+		l.eng.warn("accept failed for good", "listener", a.cfg.Name, "error", e)
+		_ = l.poll.Del(a.sock.FD())
+		return true
+	}
+	return false
+}
+
+// welcome starts the story of an accepted connection.
+func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
+	c := l.admit()
+	c.at, c.client = a, peer
+	c.ends[client].fd = int32(fd)
+	if a.cfg.Table == nil {
+		c.pool = a.cfg.Pool
+		c.try = l.newAttempt()
+		l.startDial(c)
+		return
+	}
+	c.phase = phaseHello
+	c.ends[client].readable = true // TCP_DEFER_ACCEPT: it mostly is
+	l.readHello(c)
+}
+
+// pause stops accepting on a until a connection ends or a while has passed.
+func (l *loop) pause(a *accepter) {
+	if !a.paused {
+		a.paused = true
+		l.eng.paused.Add(1)
+		_ = l.poll.Del(a.sock.FD())
+	}
+	appoint(&l.chores.accept, l.now+acceptRetry)
+}
+
+// resumeAccepters tries the paused listeners again.
+func (l *loop) resumeAccepters() {
+	for _, a := range l.accepters {
+		if !a.paused {
+			continue
+		}
+		a.paused = false
+		l.eng.paused.Add(-1)
+		if e := l.watchAccepter(a); e != 0 {
+			l.pause(a)
+		}
+	}
+}
+
+// stopAccepting takes what the accept queues hold and closes the listeners.
+func (l *loop) stopAccepting() {
+	for _, a := range l.accepters {
+		for l.accept(a) {
+		}
+		if a.paused {
+			l.eng.paused.Add(-1)
+		}
+		a.close()
+	}
+	l.chores.accept = 0
+}
+
+// close frees the socket.
+func (a *accepter) close() {
+	if !a.closed {
+		a.closed = true
+		a.sock.Close()
+	}
+}

@@ -1,0 +1,134 @@
+package l4
+
+import (
+	"time"
+
+	"culvert/balancer"
+	"culvert/l4/socket"
+)
+
+// Config is a snapshot of what an Engine serves. It is not changed after it
+// was given to an Engine.
+type Config struct {
+	Listeners []*Listener
+	Loops     int // event loops; 0: DefaultLoops
+	Limits    Limits
+}
+
+// Limits bound the whole process. The zero value means the defaults.
+type Limits struct {
+	// Connections is the most connections served at once. 0: as many as
+	// the fd limit carries. A larger value is cut to that.
+	Connections int
+
+	// HelloPerPrefix is the most connections whose hello is incomplete, per
+	// client address (IPv4) or /64 (IPv6). 0: DefaultHelloPerPrefix;
+	// negative: no limit.
+	HelloPerPrefix int
+
+	// KeptBytes bounds the bytes held in user space for all connections
+	// that wait for a slow peer. 0: DefaultKeptBytes.
+	KeptBytes int64
+}
+
+// Defaults for Limits.
+const (
+	DefaultHelloPerPrefix = 1024
+	DefaultKeptBytes      = 64 << 20
+)
+
+// Off turns a timeout off.
+const Off time.Duration = -1
+
+// Default timeouts. 0 in a configuration means these.
+const (
+	DefaultHelloTimeout     = 10 * time.Second
+	DefaultConnectTimeout   = 3 * time.Second
+	DefaultFirstByteTimeout = 10 * time.Second
+	DefaultFailoverTimeout  = 15 * time.Second
+	DefaultIdleTimeout      = 10 * time.Minute
+	DefaultHalfCloseTimeout = 60 * time.Second
+	DefaultDrainTimeout     = 30 * time.Second
+	DefaultTries            = 3
+)
+
+// Listener is one address that accepts connections. With a Table it reads
+// the hello and routes; without, it is plain TCP and dials Pool at accept.
+type Listener struct {
+	Name           string // label in logs and metrics; unique
+	Address        socket.Addr
+	Table          *Table // routes by hello; nil: plain TCP
+	Pool           *Pool  // for plain TCP only
+	Plaintext      *Pool  // for bytes that are not TLS; nil: close
+	MaxConnections int    // 0: no limit of its own
+	MaxHello       int    // bytes; 0: sniff.DefaultLimit
+	Backlog        int    // 0: the kernel's somaxconn
+
+	HelloTimeout time.Duration // accept to route decision; 0: default; Off allowed
+	Session      Session       // what a pool does not set itself
+	TCP          socket.Options
+}
+
+// Session holds the limits of an established connection. In a Pool, a zero
+// field means the listener's value; in a Listener, the default.
+type Session struct {
+	Idle      time.Duration // no byte in either direction
+	HalfClose time.Duration // no byte after one side has ended
+	Lifetime  time.Duration // accept to end; default Off
+
+	// NoHalfClose ends both directions once one has ended and is flushed,
+	// as nginx does by default.
+	NoHalfClose Switch
+}
+
+// Switch is a boolean that can be left to an outer level.
+type Switch uint8
+
+// The values of a Switch.
+const (
+	Inherit Switch = iota
+	Yes
+	No
+)
+
+// Pool is a balancer's pool with what dialing its servers needs.
+type Pool struct {
+	Balancer *balancer.Pool
+	Targets  []socket.Target // one for each of Balancer.Servers(), same order
+
+	ConnectTimeout   time.Duration // one attempt; 0: default
+	FirstByteTimeout time.Duration // hello written to first byte; 0: default; Off allowed
+	FailoverTimeout  time.Duration // all attempts of a connection; 0: default; Off allowed
+	Tries            int           // attempts in all; 0: DefaultTries; negative: as many as servers
+	Session          Session
+	TCP              socket.Options
+
+	first int // where its servers begin in the engine's counters
+}
+
+// Action is what a route does with a connection.
+type Action uint8
+
+// The actions.
+const (
+	Forward Action = iota // to the route's Pool
+	Reject                // with the alert unrecognized_name
+	Close                 // without a word
+)
+
+// Route sends the connections that match it somewhere.
+type Route struct {
+	// ServerName is an exact name, "*.suffix" for one or more labels before
+	// the suffix, or "~" and a regular expression (RE2) over the normalised
+	// name. Empty only in the default route.
+	ServerName string
+
+	// ALPN, when not empty, asks that the hello offers one of these values.
+	ALPN []string
+
+	Action Action
+	Pool   *Pool // for Forward
+
+	label string // instead of the pattern, for routes that have none
+	id    int    // index in the engine's counters
+}

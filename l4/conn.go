@@ -1,0 +1,176 @@
+package l4
+
+import (
+	"net/netip"
+	"time"
+
+	"culvert/balancer"
+	"culvert/l4/socket"
+	"culvert/sniff"
+)
+
+// side indexes the two ends of a connection and, as the source of the bytes,
+// its two flows: flows[client] is up, flows[server] is down.
+type side uint8
+
+const (
+	client side = 0
+	server side = 1
+)
+
+func (s side) other() side  { return 1 - s }
+func (s side) party() Party { return Client + Party(s) }
+
+// phase is the step of its story that a connection is at.
+//
+//	hello   -> dial       the hello is whole and its route forwards
+//	hello   -> goodbye    refused with an alert
+//	dial    -> relay      a server is connected
+//	relay   -> dial       the server failed before its first byte: the next one
+//	relay   -> goodbye    nothing left to relay, but unread input of the client
+//	relay   -> awaitAck   the server reset; the client must get its data first
+//	any     -> gone       finish
+type phase uint8
+
+const (
+	phaseHello phase = iota
+	phaseDial
+	phaseRelay
+	phaseGoodbye
+	phaseAwaitAck
+	phaseGone
+)
+
+// conn is one client's connection. It belongs to one loop for life, and only
+// that loop's goroutine touches it. It is small on purpose: an idle connection
+// is this struct and two descriptors.
+type conn struct {
+	timer timer
+	ends  [2]end
+	flows [2]flow
+
+	phase  phase
+	first  Party // who ended first; Culvert: nobody yet
+	tls    bool  // a hello was read: a server must answer it
+	waits  bool  // counted by the engine's limit of waiting hellos
+	queued bool  // in the loop's ready list
+
+	slot, gen uint32 // where the loop keeps it, and which tenant of the slot it is
+	helloAt   micros // since start; 0: not reached
+	connectAt micros
+	firstAt   micros
+
+	id     uint64
+	start  time.Duration // accept
+	active time.Duration // the last byte moved, or the last change of phase
+
+	at     *accepter
+	route  *Route
+	pool   *Pool
+	server *balancer.Server // nil: none reserved
+	try    *attempt         // until the first byte of a server
+	past   *past            // nil: no attempt failed
+	bye    *parting         // in goodbye and awaitAck
+
+	client netip.AddrPort
+	name   string
+	alpn   string
+}
+
+// end is one of the two sockets.
+type end struct {
+	fd       int32 // -1: closed
+	watched  bool  // in the epoll set
+	out      bool  // OUT is part of what is watched; stays so once it was needed
+	readable bool  // an event says so, and no read has said otherwise
+	blocked  bool  // a write met a full socket; OUT will clear it
+	fin      bool  // RDHUP: the peer's FIN is in the receive queue
+	hup      bool  // ERR or HUP: no shortcut about the end of the stream
+	err      bool  // ERR: a pending error
+	urgent   bool  // urgent data was seen, for good
+	broken   bool  // reset, or given up by the kernel: bytes to it are lost
+}
+
+var noEnd = end{fd: -1}
+
+// attempt is what a connection needs only until the first byte of a server:
+// the bytes to give to it, and the way through the pool.
+type attempt struct {
+	hello  []byte // every byte received from the client so far, and owned
+	parser sniff.Parser
+	sel    balancer.Selection
+	tries  int
+	since  time.Duration // the pick, then the connect, of the present server
+	limit  time.Duration // when failing over stops; 0: never
+	kept   int           // bytes counted against the engine's bound
+	replay bool          // the hello may be given to another server
+	left   int           // the server that failed last, as serverID counts
+	why    Reason        // how it failed
+}
+
+// past lists the attempts that failed.
+type past struct{ tries []Try }
+
+// parting is the end that is still to be carried out.
+type parting struct {
+	by        Party
+	reason    Reason
+	until     time.Duration
+	discarded int
+}
+
+// micros is a duration in microseconds from accept, cut at 71 minutes.
+type micros uint32
+
+func (c *conn) since(now time.Duration) micros {
+	return micros(max(1, min((now-c.start).Microseconds(), 1<<32-1)))
+}
+
+// duration is negative when the step was not reached.
+func (m micros) duration() time.Duration {
+	if m == 0 {
+		return -1
+	}
+	return time.Duration(m) * time.Microsecond
+}
+
+// note takes down what an event says about end s.
+func (c *conn) note(s side, flags uint32) {
+	e := &c.ends[s]
+	if flags&(socket.In|socket.RdHup|socket.Hup|socket.Error) != 0 {
+		e.readable = true
+	}
+	if flags&(socket.Out|socket.Hup|socket.Error) != 0 {
+		e.blocked = false
+	}
+	e.fin = e.fin || flags&socket.RdHup != 0
+	e.hup = e.hup || flags&(socket.Hup|socket.Error) != 0
+	e.err = e.err || flags&socket.Error != 0
+	e.urgent = e.urgent || flags&socket.Pri != 0
+}
+
+// tag is the Data of the events of end s.
+func (c *conn) tag(s side) uint64 {
+	return uint64(c.gen)<<32 | uint64(c.slot)<<1 | uint64(s)
+}
+
+// session returns a limit of the pool, else of the listener, else the default.
+func (c *conn) session(of func(*Session) time.Duration, def time.Duration) time.Duration {
+	if c.pool != nil {
+		if d := of(&c.pool.Session); d != 0 {
+			return d
+		}
+	}
+	if d := of(&c.at.cfg.Session); d != 0 {
+		return d
+	}
+	return def
+}
+
+// keepsHalfClose reports whether one direction may outlive the other.
+func (c *conn) keepsHalfClose() bool {
+	if s := c.pool.Session.NoHalfClose; s != Inherit {
+		return s == No
+	}
+	return c.at.cfg.Session.NoHalfClose != Yes
+}

@@ -1,0 +1,286 @@
+package l4
+
+import (
+	"runtime"
+	"sync"
+	"time"
+
+	"culvert/l4/socket"
+	"culvert/sniff"
+)
+
+// turnBudget is how many bytes one flow may move in one turn before the
+// others are looked at. Longer turns made the latency of small messages
+// beside a bulk stream four times worse.
+const turnBudget = 256 << 10
+
+// bufferSize is the loop's one read buffer. A smaller one makes responses of
+// 64 KiB half as dear again.
+const bufferSize = 64 << 10
+
+// loop is an event loop: one goroutine, one epoll set, and the connections
+// that live and die in it. Nothing in it is locked but the mailbox and the
+// counters.
+type loop struct {
+	eng  *Engine
+	id   int
+	poll *socket.Poller
+	now  time.Duration // read once a turn
+
+	conns []*conn  // by slot
+	empty []uint32 // slots without a tenant
+	spare []*conn  // recycled connections
+	gone  []*conn  // finished in this turn: their slots are reused after it
+	live  int
+	seq   uint64
+
+	ready   []ref // connections whose turn ended with work left
+	serving []ref // the part of ready that is being served
+	starved []ref // connections that wait for the bound on kept bytes
+	stuck   []stuckPipe
+
+	fine, coarse wheel
+	chores       chores
+
+	accepters []*accepter
+	pipes     pipePool
+	attempts  []*attempt // spare ones
+	names     interner
+	hello     sniff.Hello
+	record    Record
+	early     []earlyWrite // by server
+	buf       []byte
+	counters  counters
+	busy      int // turns since the goroutine last waited
+
+	mail     mailbox
+	draining bool
+	stopped  bool
+}
+
+// ref is a connection that may be gone, and its slot's next tenant there,
+// when the ref is looked at.
+type ref struct {
+	c   *conn
+	gen uint32
+}
+
+func (c *conn) ref() ref { return ref{c, c.gen} }
+
+// alive returns the connection, or nil if it ended.
+func (r ref) alive() *conn {
+	if r.c.gen != r.gen || r.c.phase == phaseGone {
+		return nil
+	}
+	return r.c
+}
+
+// mailbox carries commands from other goroutines into a loop.
+type mailbox struct {
+	sync.Mutex
+	funcs  []func(*loop)
+	closed bool
+}
+
+// post makes the loop's goroutine call f soon. It reports false, and f is
+// never called, when the loop has ended.
+func (l *loop) post(f func(*loop)) bool {
+	l.mail.Lock()
+	defer l.mail.Unlock()
+	if l.mail.closed {
+		return false
+	}
+	l.mail.funcs = append(l.mail.funcs, f)
+	l.poll.Wake()
+	return true
+}
+
+func (l *loop) readMail() {
+	l.mail.Lock()
+	funcs := l.mail.funcs
+	l.mail.funcs = nil
+	l.mail.Unlock()
+	for _, f := range funcs {
+		f(l)
+	}
+}
+
+// run is the life of the loop. One turn: wait, serve the events, the timers
+// and the connections left over from earlier turns, and only then reuse the
+// slots of those that ended, so that no event of the batch can reach a new
+// tenant.
+func (l *loop) run() {
+	for !l.stopped {
+		n := l.wait()
+		l.now = l.eng.now()
+		for i := range n {
+			l.event(l.poll.Event(i))
+		}
+		l.fine.expire(l.now, l.expired)
+		l.coarse.expire(l.now, l.expired)
+		l.doChores()
+		l.serveReady()
+		l.recycle()
+	}
+	l.close()
+}
+
+// close frees what the loop itself holds. Mail that came too late is read
+// all the same: its senders may be waiting.
+func (l *loop) close() {
+	for _, a := range l.accepters {
+		a.close()
+	}
+	l.pipes.closeAll()
+	l.mail.Lock()
+	l.mail.closed = true
+	l.mail.Unlock()
+	l.readMail()
+	l.poll.Close()
+}
+
+// wait returns how many events there are. With work left over it only looks.
+// A loop that never waits starves a parked one, because nobody is left to
+// watch Go's network poller: so it yields on the 4th busy turn and on every
+// 32nd, which wakes a thread that does.
+func (l *loop) wait() int {
+	if len(l.ready) > 0 {
+		l.yield()
+		return l.poll.Poll()
+	}
+	n, parked := l.poll.Wait(l.deadline())
+	if parked {
+		l.busy = 0
+		return n
+	}
+	l.yield()
+	return n
+}
+
+func (l *loop) yield() {
+	l.busy++
+	if l.busy == 4 || l.busy%32 == 0 {
+		runtime.Gosched()
+	}
+}
+
+// Events of an accepter carry acceptGen where a connection has its
+// generation, which never gets there.
+const acceptGen = 1<<32 - 1
+
+func (l *loop) event(ev socket.Event, woken bool) {
+	if woken {
+		l.readMail()
+		return
+	}
+	gen, low := uint32(ev.Data>>32), uint32(ev.Data)
+	if gen == acceptGen {
+		l.accept(l.accepters[low])
+		return
+	}
+	c := l.conns[low>>1]
+	if c == nil || c.gen != gen || c.phase == phaseGone {
+		return
+	}
+	c.note(side(low&1), ev.Flags)
+	l.advance(c)
+}
+
+// advance does what can be done for c now.
+func (l *loop) advance(c *conn) {
+	switch c.phase {
+	case phaseHello:
+		l.readHello(c)
+	case phaseDial:
+		l.dialing(c)
+	case phaseRelay:
+		l.relay(c)
+	case phaseGoodbye:
+		l.discard(c)
+	case phaseAwaitAck:
+		l.awaitAck(c)
+	}
+}
+
+// later puts c in the ready list.
+func (l *loop) later(c *conn) {
+	if !c.queued {
+		c.queued = true
+		l.ready = append(l.ready, c.ref())
+	}
+}
+
+// serveReady gives each connection of the ready list one turn. Those that
+// are still not done queue for the next.
+func (l *loop) serveReady() {
+	l.ready, l.serving = l.serving[:0], l.ready
+	for _, r := range l.serving {
+		if c := r.alive(); c != nil {
+			c.queued = false
+			l.advance(c)
+		}
+	}
+	clear(l.serving)
+}
+
+// maxSpare is how many recycled connections a loop keeps. What a peak left
+// beyond it goes to the garbage collector.
+const maxSpare = 1024
+
+// admit gives a new connection its slot.
+func (l *loop) admit() *conn {
+	c := &conn{}
+	if n := len(l.spare); n > 0 {
+		c, l.spare = l.spare[n-1], l.spare[:n-1]
+	}
+	if n := len(l.empty); n > 0 {
+		c.slot, l.empty = l.empty[n-1], l.empty[:n-1]
+	} else {
+		c.slot = uint32(len(l.conns))
+		l.conns = append(l.conns, nil)
+	}
+	l.conns[c.slot] = c
+	l.seq++
+	l.live++
+	c.gen = uint32(l.seq % acceptGen)
+	c.id = l.seq*uint64(len(l.eng.loops)) + uint64(l.id)
+	c.ends = [2]end{noEnd, noEnd}
+	c.start, c.active = l.now, l.now
+	return c
+}
+
+// recycle frees the slots of the connections that ended in this turn.
+func (l *loop) recycle() {
+	for i, c := range l.gone {
+		l.conns[c.slot] = nil
+		l.empty = append(l.empty, c.slot)
+		*c = conn{phase: phaseGone}
+		if len(l.spare) < maxSpare {
+			l.spare = append(l.spare, c)
+		}
+		l.gone[i] = nil
+	}
+	l.gone = l.gone[:0]
+	if l.draining && l.live == 0 {
+		l.stopped = true
+	}
+}
+
+// interner keeps one copy of each string that peers repeat: server names and
+// ALPN lists. It forgets everything when it is full, so that peers who invent
+// names cost an allocation each and no memory.
+type interner map[string]string
+
+const maxInterned = 4096
+
+func (in interner) get(b []byte) string {
+	if s, ok := in[string(b)]; ok {
+		return s
+	}
+	if len(in) >= maxInterned {
+		clear(in)
+	}
+	s := string(b)
+	in[s] = s
+	return s
+}

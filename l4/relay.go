@@ -1,0 +1,266 @@
+package l4
+
+import (
+	"syscall"
+	"time"
+
+	"culvert/l4/socket"
+)
+
+// flow is one direction: from the end it is indexed by to the other.
+//
+//	open  -> ended   the source's FIN was read, or the source broke
+//	ended -> shut    what was pending is written and the FIN passed on
+//	open  -> shut    the destination broke: nothing can be delivered
+type flow struct {
+	state    flowState
+	splicing bool // bytes move by pipe, not through the loop's buffer
+	watched  bool // in the loop's list of pipes that may be stuck
+	full     uint8
+	run      uint32 // bytes since the other flow moved any; stops at bigRun
+	kept     *kept  // bytes that the destination did not take yet
+	pipe     *socket.Pipe
+	bytes    uint64 // handed to the destination's socket
+}
+
+type flowState uint8
+
+const (
+	flowOpen flowState = iota
+	flowEnded
+	flowShut
+)
+
+// kept holds the bytes of a blocked flow. off bytes of b are written already.
+type kept struct {
+	b   []byte
+	off int
+}
+
+// relay moves what can be moved both ways.
+func (l *loop) relay(c *conn) {
+	if l.clientGone(c) {
+		return
+	}
+	if l.pump(c, server) && l.pump(c, client) {
+		l.checkServerReset(c)
+	}
+}
+
+// pump moves the bytes of flow f until the source is empty, the destination
+// full, or the turn is used up. It reports whether c is still in the relay.
+func (l *loop) pump(c *conn, f side) bool {
+	fl, src := &c.flows[f], &c.ends[f]
+	for budget := turnBudget; ; {
+		if !l.flush(c, f) {
+			return c.phase == phaseRelay
+		}
+		if fl.state == flowEnded {
+			return l.endFlow(c, f)
+		}
+		if fl.state == flowShut || !src.readable {
+			return true
+		}
+		if budget <= 0 {
+			l.later(c)
+			return true
+		}
+		n, ok := l.move(c, f)
+		if !ok {
+			return c.phase == phaseRelay
+		}
+		budget -= n
+	}
+}
+
+// move takes bytes from the source of f once and hands them to the
+// destination. It reports false when the turn is over.
+func (l *loop) move(c *conn, f side) (int, bool) {
+	if c.flows[f].splicing {
+		return l.splice(c, f)
+	}
+	return l.copy(c, f)
+}
+
+// sourceEnded notes the FIN of the source of f.
+func (l *loop) sourceEnded(c *conn, f side) bool {
+	if f == server && l.earlyEnd(c, ReasonClosedEarly) {
+		return false
+	}
+	l.ended(c, f)
+	c.flows[f].state = flowEnded
+	return true
+}
+
+// sourceFailed handles an error of reading the source of f. A server's data
+// came before its reset, so the flow ends like any other, and the client gets
+// its reset after it.
+func (l *loop) sourceFailed(c *conn, f side, e socket.Errno) bool {
+	if f == client {
+		l.clientBroken(c, e)
+		return false
+	}
+	if l.earlyEnd(c, ReasonResetEarly) {
+		return false
+	}
+	l.serverBroken(c, e)
+	c.flows[server].state = flowEnded
+	return true
+}
+
+// destinationFailed handles an error of writing to the destination of f.
+func (l *loop) destinationFailed(c *conn, f side, e socket.Errno) {
+	if f == server {
+		l.clientBroken(c, e)
+		return
+	}
+	if l.earlyEnd(c, ReasonResetEarly) {
+		return
+	}
+	l.serverBroken(c, e)
+	l.later(c) // what the server sent before is still to be read
+}
+
+// serverBroken notes that the server's connection is reset or given up: no
+// byte can reach it any more.
+func (l *loop) serverBroken(c *conn, e socket.Errno) {
+	c.ends[server].broken = true
+	c.ends[server].readable = true
+	l.ended(c, server)
+	if c.bye == nil {
+		c.bye = &parting{by: Server, reason: brokenReason(e)}
+	}
+	l.dropFlow(c, client)
+	c.flows[client].state = flowShut
+}
+
+// clientBroken ends everything at once: nothing can reach the client, and the
+// server learns it in the same way.
+func (l *loop) clientBroken(c *conn, e socket.Errno) {
+	c.ends[client].broken = true
+	c.ends[server].broken = true
+	l.finish(c, Client, brokenReason(e))
+}
+
+// clientGone looks at an error that an event reported for the client, also
+// while nothing is read from it.
+func (l *loop) clientGone(c *conn) bool {
+	e := &c.ends[client]
+	if !e.err {
+		return false
+	}
+	e.err = false
+	errno := socket.Err(int(e.fd))
+	if errno == 0 {
+		return false
+	}
+	l.clientBroken(c, errno)
+	return true
+}
+
+// checkServerReset finds a reset that comes after the server's FIN, when
+// nothing reads from it any more.
+func (l *loop) checkServerReset(c *conn) {
+	e := &c.ends[server]
+	if c.flows[server].state != flowShut {
+		return
+	}
+	if e.err && !e.broken {
+		e.err = false
+		if errno := socket.Err(int(e.fd)); errno != 0 {
+			l.serverBroken(c, errno)
+		}
+	}
+	if e.broken {
+		l.resetClient(c)
+	}
+}
+
+func brokenReason(e socket.Errno) Reason {
+	if e == syscall.ETIMEDOUT || e == syscall.EHOSTUNREACH || e == syscall.ENETUNREACH {
+		return ReasonStalled
+	}
+	return ReasonReset
+}
+
+// ended remembers who was the first to end.
+func (l *loop) ended(c *conn, by side) {
+	if c.first == Culvert {
+		c.first = by.party()
+	}
+}
+
+// endFlow passes the end of f's source on, after all its bytes, and reports
+// whether c is still in the relay.
+func (l *loop) endFlow(c *conn, f side) bool {
+	c.flows[f].state = flowShut
+	switch {
+	case f == server && c.ends[server].broken:
+		l.resetClient(c)
+		return false
+	case c.flows[f.other()].state == flowShut:
+		l.finish(c, c.first, ReasonClosed)
+		return false
+	case !c.keepsHalfClose():
+		l.closeBoth(c, f)
+		return false
+	}
+	if c.try != nil {
+		c.try.replay = false // the client has ended
+	}
+	socket.ShutdownWrite(int(c.ends[f.other()].fd))
+	l.schedule(c)
+	return true
+}
+
+// closeBoth ends a connection that does not keep half-closes: f's source has
+// ended and its bytes are delivered. Input that the client sent meanwhile
+// would turn the close into a reset that could overtake those bytes, so it is
+// read first.
+func (l *loop) closeBoth(c *conn, f side) {
+	if f == server && c.ends[client].readable {
+		l.goodbye(c, c.first, ReasonClosed)
+		return
+	}
+	l.finish(c, c.first, ReasonClosed)
+}
+
+// progress notes that n bytes of f were handed on.
+func (l *loop) progress(c *conn, f side, n int) {
+	fl := &c.flows[f]
+	fl.bytes += uint64(n)
+	fl.run = min(fl.run+uint32(n), bigRun)
+	c.flows[f.other()].run = 0
+	c.active = l.now
+	l.counters.moved(c, f, n)
+}
+
+// firstByte ends the search for a server: it has answered.
+func (l *loop) firstByte(c *conn) {
+	c.firstAt = c.since(l.now)
+	l.answered(c)
+	l.schedule(c)
+}
+
+// halfClosed reports whether one direction has ended and the other has not.
+func (c *conn) halfClosed() bool {
+	return (c.flows[client].state == flowShut) != (c.flows[server].state == flowShut)
+}
+
+// relayDeadline is when the relay ends if nothing happens: 0 is never.
+func (c *conn) relayDeadline() (time.Duration, Reason) {
+	at, why := time.Duration(0), ReasonIdleTimeout
+	silence := c.session(func(s *Session) time.Duration { return s.Idle }, DefaultIdleTimeout)
+	if c.halfClosed() {
+		why = ReasonHalfCloseTimeout
+		silence = c.session(func(s *Session) time.Duration { return s.HalfClose }, DefaultHalfCloseTimeout)
+	}
+	if silence > 0 {
+		at = c.active + silence
+	}
+	life := c.session(func(s *Session) time.Duration { return s.Lifetime }, Off)
+	if life > 0 && (at == 0 || c.start+life < at) {
+		at, why = c.start+life, ReasonLifetime
+	}
+	return at, why
+}

@@ -1,0 +1,43 @@
+package l4
+
+import "culvert/sniff"
+
+// routeHello takes the facts of a whole hello and does what its route says.
+func (l *loop) routeHello(c *conn) {
+	l.helloDone(c)
+	h := &l.hello
+	c.tls = true
+	c.helloAt = c.since(l.now)
+	c.name = l.names.get(h.ServerName())
+	c.alpn = l.alpnOf(h)
+	c.route = c.at.cfg.Table.Lookup(h.ServerName(), h).Route
+	l.counters.took(c.route.id)
+	switch c.route.Action {
+	case Reject:
+		l.refuse(c, sniff.AlertUnrecognizedName, ReasonNoRoute)
+	case Close:
+		l.finish(c, Culvert, ReasonClosedByRoute)
+	case Forward:
+		c.pool = c.route.Pool
+		// Bytes behind the hello are early data or will be answered by
+		// nobody but the server that gets them: neither may go to two.
+		c.try.replay = !h.EarlyData && !h.Trailing
+		l.startDial(c)
+	}
+}
+
+// alpnOf joins the offered protocols with commas.
+func (l *loop) alpnOf(h *sniff.Hello) string {
+	var list [64]byte
+	b := list[:0]
+	for p := range h.Protocols {
+		if len(b) > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, p...)
+	}
+	if len(b) == 0 {
+		return ""
+	}
+	return l.names.get(b)
+}
