@@ -1,0 +1,49 @@
+# make run    build culvert and see it work on loopback
+# make test   every check and every test; installs what the tests need
+# make soak   the same tests at the sizes that take hours
+# make bench  what culvert costs beside nginx and HAProxy
+# make fuzz   every fuzz target for FUZZTIME each
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 60s
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PACKAGES = nginx libnginx-mod-stream haproxy openssl curl nftables iproute2
+
+# The race detector needs cgo and a C compiler; culvert itself needs neither.
+RACE = $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC) >/dev/null && echo -race)
+
+.PHONY: build run test check packages soak bench fuzz clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+run: build
+	bin/culvert demo
+
+test: packages check build
+	go test $(RACE) ./...
+	go test -run 'Memory|Allocs' ./...
+
+check:
+	@bad=$$(gofmt -l bench balancer cmd health l4 sniff 2>/dev/null); test -z "$$bad" || { echo "gofmt would change:" $$bad; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+packages:
+	@.ci/packages $(PACKAGES)
+
+soak: packages build
+	CULVERT_SOAK=1 go test -timeout 24h ./...
+
+bench: packages build
+	bin/culvert-bench -culvert bin/culvert
+
+fuzz:
+	@for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]*' $$pkg/*_test.go | cut -c6-); do \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+clean:
+	rm -rf bin

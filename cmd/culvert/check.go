@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"culvert/cmd/internal/config"
+)
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Say whether a configuration file is right",
+		Long: `Check reads a configuration file and reports everything that is wrong with it,
+each error with its line and column. It opens no socket and resolves no name.
+The exit status is 1 if there was an error; a warning is not one.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return check(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
+		},
+	}
+}
+
+func check(out, warnings io.Writer, path string) error {
+	file, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	for _, w := range file.Warnings {
+		w.Message = "warning: " + w.Message
+		fmt.Fprintln(warnings, w)
+	}
+	n := file.Counts()
+	_, err = fmt.Fprintf(out, "%s: ok (%s, %s, %s, %s)\n", path, count(n.Listeners, "listener"),
+		count(n.Pools, "pool"), count(n.Servers, "server"), count(n.Routes, "route"))
+	return err
+}
+
+// count returns n of a thing, in English.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"culvert/cmd/internal/accesslog"
+	"culvert/cmd/internal/admin"
+	"culvert/cmd/internal/config"
+	"culvert/l4"
+)
+
+// The demo's names.
+const (
+	demoName = "chat.culvert.test" // .test exists nowhere (RFC 6761 section 6.2)
+	demoPool = "chat"
+)
+
+// demoDrain is how long the demo waits for connections at its end; its
+// servers have closed theirs by then.
+const demoDrain = time.Second
+
+func demoCommand() *cobra.Command {
+	var address, adminAddress string
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Try culvert on this machine: two chat servers and a balancer before them",
+		Long: `demo starts two small TLS chat servers on loopback with certificates made for
+the occasion, puts culvert before them, prints commands to try, and then one
+line for each connection. It needs nothing but this program. Ctrl-C ends it,
+and nothing is left behind.`,
+		Example: `  culvert demo
+  culvert demo --address 127.0.0.1:8443`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDemo(address, adminAddress, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&address, "address", "127.0.0.1:0", "where the balancer listens; port 0 takes a free one")
+	cmd.Flags().StringVar(&adminAddress, "admin", "127.0.0.1:0", "where metrics and the status page are")
+	return cmd
+}
+
+// runDemo serves until a signal.
+func runDemo(address, adminAddress string, out io.Writer) error {
+	if err := errors.Join(checkListen("--address", address), checkListen("--admin", adminAddress)); err != nil {
+		return err
+	}
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 1) // further signals change nothing: the end takes a moment
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	spool := newSpool(out) // a stopped terminal must not keep the demo from ending
+	defer closeWithin(abandonTimeout, spool.close)
+	d := &demo{out: spool}
+	defer d.close()
+	if err := d.start(address, adminAddress); err != nil {
+		return err
+	}
+	<-signals
+	fmt.Fprintln(spool, "\nThe demo ends.")
+	return nil
+}
+
+// checkListen refuses what is no "ip:port" or ":port", in terms of the flag.
+func checkListen(flag, text string) error {
+	host, _, err := net.SplitHostPort(text)
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %q: expected IP:PORT or :PORT", flag, text)
+	}
+	return nil
+}
+
+// demo is everything that a demo runs. close ends what start has begun, also
+// when it failed half-way.
+type demo struct {
+	out    io.Writer // never waits
+	dir    string    // temporary: the CA's certificate and the configuration
+	chats  []*chatServer
+	file   *config.File
+	admin  *admin.Server
+	access *accesslog.Log
+	engine *l4.Engine
+	pool   *l4.Pool
+}
+
+func (d *demo) start(address, adminAddress string) error {
+	if err := d.startChats(); err != nil {
+		return err
+	}
+	if err := d.configure(address, adminAddress); err != nil {
+		return err
+	}
+	var err error
+	if d.admin, err = admin.Listen(d.file.Admin.Address.String()); err != nil {
+		return err
+	}
+	if err := d.startEngine(); err != nil {
+		return err
+	}
+	d.admin.Serve(source(d.engine, d.access, nil))
+	d.announce()
+	return nil
+}
+
+// startChats makes the certificates and starts both servers.
+func (d *demo) startChats() error {
+	ca, err := newAuthority()
+	if err != nil {
+		return err
+	}
+	if d.dir, err = os.MkdirTemp("", "culvert-demo-"); err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.caFile(), ca.pem(), 0o644); err != nil {
+		return err
+	}
+	bus := newChatBus()
+	for _, name := range []string{"chat-1", "chat-2"} {
+		cert, err := ca.issue(name, demoName, "localhost")
+		if err != nil {
+			return err
+		}
+		chat, err := startChat(name, cert, bus)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", name, err)
+		}
+		d.chats = append(d.chats, chat)
+	}
+	return nil
+}
+
+func (d *demo) caFile() string     { return filepath.Join(d.dir, "ca.pem") }
+func (d *demo) configFile() string { return filepath.Join(d.dir, "culvert.yaml") }
+
+// demoConfig is the demo's configuration file. localhost is there for
+// browsers, which do not know demoName.
+const demoConfig = `listeners:
+  - address: %q
+    routes:
+      - server_name: %s
+        pool: %s
+      - server_name: localhost
+        pool: %[3]s
+    default: reject
+pools:
+  %[3]s:
+    balance: client-address
+    servers:
+      - {name: %[4]s, address: %q}
+      - {name: %s, address: %q}
+admin: {address: %q}
+`
+
+// configure writes the configuration and reads it back, as any user of
+// culvert would.
+func (d *demo) configure(address, adminAddress string) error {
+	a, b := d.chats[0], d.chats[1]
+	var text bytes.Buffer
+	fmt.Fprintf(&text, demoConfig, address, demoName, demoPool,
+		a.name, a.address(), b.name, b.address(), adminAddress)
+	if err := os.WriteFile(d.configFile(), text.Bytes(), 0o644); err != nil {
+		return err
+	}
+	file, err := config.Load(d.configFile())
+	if err != nil {
+		return err
+	}
+	d.file = file
+	return nil
+}
+
+func (d *demo) startEngine() error {
+	cfg, err := resolveAndBuild(d.file)
+	if err != nil {
+		return err
+	}
+	reserveThreads(cfg.Loops)
+	d.pool = cfg.Listeners[0].Table.Routes()[0].Pool
+	d.access = accesslog.New(d.out, accesslog.Options{Format: formatConnection})
+	log := slog.New(slog.NewTextHandler(d.out, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	d.engine, err = l4.Start(cfg, l4.Hooks{Record: d.access.Add, Log: log})
+	return err
+}
+
+// address returns where the demo can be reached from this machine.
+func (d *demo) address() netip.AddrPort {
+	a := d.engine.Addrs()[0].AddrPort()
+	switch a.Addr() {
+	case netip.IPv4Unspecified(), netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
+	}
+	return a
+}
+
+// close ends the servers first, so that no connection keeps the balancer.
+func (d *demo) close() {
+	for _, c := range d.chats {
+		c.close()
+	}
+	closeWithin(demoDrain, func(ctx context.Context) {
+		if d.engine != nil {
+			d.engine.Shutdown(ctx)
+		}
+	})
+	closeWithin(flushTimeout, func(ctx context.Context) {
+		_ = d.access.Close(ctx)
+		if d.admin != nil {
+			_ = d.admin.Close(ctx)
+		}
+	})
+	if d.dir != "" {
+		if err := os.RemoveAll(d.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintln(d.out, "left behind:", err)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
+	ca, err := newAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.issue("chat-1", "chat.culvert.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca.pem()) {
+		t.Fatal("the PEM is not a certificate")
+	}
+	for name, ok := range map[string]bool{"chat.culvert.test": true, "other.culvert.test": false} {
+		_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name})
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if leaf.IsCA {
+		t.Error("a server's certificate can sign")
+	}
+}
+
+func TestChatBusDropsForTheSlowOnly(t *testing.T) {
+	bus := newChatBus()
+	slow, quick := bus.join(), bus.join()
+	for range chatInbox + 5 {
+		bus.publish(chatMessage{Text: "x"})
+		<-quick
+	}
+	if got := len(slow); got != chatInbox {
+		t.Errorf("the slow member has %d messages, want %d", got, chatInbox)
+	}
+	bus.leave(slow)
+	bus.publish(chatMessage{Text: "y"})
+	if got := <-quick; got.Text != "y" {
+		t.Errorf("got %+v", got)
+	}
+	if got := len(slow); got != chatInbox {
+		t.Error("a member that left still receives")
+	}
+}
+
+func TestChatServerAnswers(t *testing.T) {
+	ca, err := newAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.issue("chat-1", "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startChat("chat-1", cert, newChatBus())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}}}
+	defer client.CloseIdleConnections()
+	tests := []struct {
+		method, path string
+		want         int
+	}{
+		{"GET", "/", 200},
+		{"GET", "/api/v4/system/ping", 200},
+		{"POST", "/api/v4/system/ping", 405},
+		{"GET", "/api/v4/websocket", 426}, // without an upgrade
+		{"GET", "/nothing", 404},
+	}
+	for _, tt := range tests {
+		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), tt.method, "https://"+s.address()+tt.path, strings.NewReader(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != tt.want {
+				t.Errorf("status %d, want %d", res.StatusCode, tt.want)
+			}
+			if got := res.Header.Get("X-Served-By"); got != "chat-1" {
+				t.Errorf("X-Served-By: %q", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net/netip"
+	"text/template"
+	"time"
+
+	"culvert/balancer"
+	"culvert/l4"
+)
+
+// announcement is what the demo prints when it is ready. Every command in it
+// works as printed.
+var announcement = template.Must(template.New("demo").Parse(
+	`Two chat servers are behind one address, and TLS reaches them sealed.
+
+  balancer  {{.Address}}
+  status    http://{{.Admin}}/
+  CA        {{.CA}}
+  config    {{.Config}}
+
+Ask a server how it is:
+  {{.Curl}} {{.URL}}/api/v4/system/ping
+{{range .Clients}}
+As another client, whose address leads to {{.Server}}:
+  {{$.Curl}} --interface {{.IP}} {{$.URL}}/api/v4/system/ping
+  culvert explain {{$.Config}} --sni {{$.Name}} --client {{.IP}}
+{{end}}
+See the certificate that comes through:
+  openssl s_client -connect {{.Address}} -servername {{.Name}} -CAfile {{.CA}} -verify_return_error </dev/null
+
+Listen to the chat over a WebSocket (Ctrl-C leaves it):
+  {{.Curl}} --http1.1 -N -i -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: Y3VsdmVydCBkZW1vIGtleQ==' {{.URL}}/api/v4/websocket --output -
+
+Chat in a browser (it will warn of the certificate):
+  https://localhost:{{.Address.Port}}/
+
+See a name without a route get a TLS alert:
+  curl --resolve nobody.culvert.test:{{.Address.Port}}:{{.IP}} https://nobody.culvert.test:{{.Address.Port}}/
+
+Ctrl-C ends the demo. Connections:
+`))
+
+// demoView is what the announcement shows.
+type demoView struct {
+	Address netip.AddrPort
+	IP      string // of Address, as curl's --resolve takes it
+	Admin   string
+	Name    string
+	CA      string
+	Config  string
+	Curl    string // with everything but the URL
+	URL     string // without a path
+	Clients []demoClient
+}
+
+// demoClient is an address of this machine and the server it leads to.
+type demoClient struct {
+	IP     netip.Addr
+	Server string
+}
+
+func (d *demo) view() demoView {
+	a := d.address()
+	ip := a.Addr().String()
+	if a.Addr().Is6() {
+		ip = "[" + ip + "]"
+	}
+	v := demoView{
+		Address: a,
+		IP:      ip,
+		Admin:   d.admin.Addr().String(),
+		Name:    demoName,
+		CA:      d.caFile(),
+		Config:  d.configFile(),
+		Curl:    fmt.Sprintf("curl --cacert %s --resolve %s:%d:%s", d.caFile(), demoName, a.Port(), ip),
+		URL:     fmt.Sprintf("https://%s:%d", demoName, a.Port()),
+	}
+	v.Clients = otherClients(d.pool.Balancer, a.Addr())
+	return v
+}
+
+// otherClients finds addresses of this machine, of which 127.0.0.0/8 all are,
+// whose connections go to other servers than those that come from the
+// address they go to, which is what a local client's do.
+func otherClients(p *balancer.Pool, usual netip.Addr) []demoClient {
+	if !usual.Is4() || !usual.IsLoopback() {
+		return nil
+	}
+	seen := map[string]bool{firstServer(p, usual): true}
+	var list []demoClient
+	for i := byte(1); i < 255 && len(seen) < len(p.Servers()); i++ {
+		ip := netip.AddrFrom4([4]byte{127, 0, 0, i})
+		if name := firstServer(p, ip); !seen[name] {
+			seen[name] = true
+			list = append(list, demoClient{ip, name})
+		}
+	}
+	return list
+}
+
+// firstServer names the server that a client is sent to.
+func firstServer(p *balancer.Pool, client netip.Addr) string {
+	order, _ := p.Order(client, 0)
+	if len(order) == 0 {
+		return ""
+	}
+	return order[0].Name()
+}
+
+// announce prints in one write, so that no connection's line comes between.
+func (d *demo) announce() {
+	var text bytes.Buffer
+	if err := announcement.Execute(&text, d.view()); err != nil {
+		panic(err) // the template and its view are both ours
+	}
+	_, _ = d.out.Write(text.Bytes())
+}
+
+// formatConnection appends the account of a connection as a line for people.
+func formatConnection(b *bytes.Buffer, r *l4.Record) {
+	end := r.Start.Add(r.Total)
+	fmt.Fprintf(b, "%s  %s  %s", end.Format("15:04:05.000"), clientText(r), nameText(r))
+	for _, t := range r.Tries {
+		fmt.Fprintf(b, "  (%s: %s)", t.Server, t.Reason)
+	}
+	if r.Connect >= 0 {
+		fmt.Fprintf(b, "  %s  up %d B, down %d B", r.Server, r.BytesUp, r.BytesDown)
+	}
+	fmt.Fprintf(b, "  %v  %s by %s\n", r.Total.Round(100*time.Microsecond), r.Reason, r.EndedBy)
+}
+
+func clientText(r *l4.Record) string {
+	if !r.Client.IsValid() {
+		return "unix"
+	}
+	return r.Client.String()
+}
+
+// nameText is the name that the client asked for, harmless to a terminal.
+func nameText(r *l4.Record) string {
+	return cmp.Or(printable(r.ServerName), "(no name)")
+}

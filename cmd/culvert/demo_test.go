@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/coder/websocket"
+)
+
+// demoProcess is a demo and what it announced.
+type demoProcess struct {
+	*process
+	dir     string // where it keeps its files
+	address string
+	text    string // the announcement
+}
+
+func startDemo(t *testing.T) *demoProcess {
+	t.Helper()
+	d := &demoProcess{dir: t.TempDir()}
+	d.process = start(t, stdout, []string{"TMPDIR=" + d.dir}, "demo")
+	d.expect(`Connections:\n`)
+	d.text = d.process.text()
+	d.address = d.expect(`balancer\s+(\S+)`)[1]
+	return d
+}
+
+// commands returns the printed commands that match pattern, in order.
+func (d *demoProcess) commands(pattern string) []string {
+	d.t.Helper()
+	re := regexp.MustCompile(pattern)
+	var list []string
+	for line := range strings.Lines(d.text) {
+		if command := strings.TrimSpace(line); strings.HasPrefix(line, "  ") && re.MatchString(command) {
+			list = append(list, command)
+		}
+	}
+	if len(list) == 0 {
+		d.t.Fatalf("no command matches %q in:\n%s", pattern, d.text)
+	}
+	return list
+}
+
+// shell runs a command as printed and returns what it wrote.
+func shell(t *testing.T, command string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput()
+	return string(out), err
+}
+
+// end stops the demo and checks that it leaves nothing.
+func (d *demoProcess) end(sig syscall.Signal) {
+	d.t.Helper()
+	d.signal(sig)
+	if got := d.status(); got != 0 {
+		d.t.Errorf("exit status %d, want 0", got)
+	}
+	left, err := os.ReadDir(d.dir)
+	if err != nil || len(left) > 0 {
+		d.t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestDemoCommandsWorkAsPrinted(t *testing.T) {
+	need(t, "curl")
+	need(t, "openssl")
+	d := startDemo(t)
+	pings := d.commands(`^curl .*/system/ping$`)
+	if len(pings) != 2 {
+		t.Errorf("%d commands ask for a ping, want 2: %q", len(pings), pings)
+	}
+	nodes := map[string]bool{}
+	for _, command := range pings {
+		nodes[pingNode(t, command)] = true
+	}
+	if len(nodes) != 2 {
+		t.Errorf("the pings reached %v, want both servers", nodes)
+	}
+	t.Run("openssl", func(t *testing.T) {
+		out, err := shell(t, d.commands(`^openssl s_client`)[0])
+		if err != nil || !strings.Contains(out, "Verify return code: 0 (ok)") || !strings.Contains(out, "CN = chat-") {
+			t.Errorf("%v:\n%s", err, out)
+		}
+	})
+	t.Run("no route", func(t *testing.T) {
+		out, err := shell(t, d.commands(`nobody\.culvert\.test`)[0])
+		if err == nil || !strings.Contains(out, "unrecognized name") {
+			t.Errorf("%v:\n%s", err, out)
+		}
+	})
+	t.Run("explain", func(t *testing.T) {
+		out, err := shell(t, d.commands(`^culvert explain`)[0])
+		if err != nil || !strings.Contains(out, "exact name") {
+			t.Errorf("%v:\n%s", err, out)
+		}
+	})
+	for _, line := range []string{
+		`(?m)^\d\d:\d\d:\d\d\.\d{3}  127\.0\.0\.1:\d+  chat\.culvert\.test  chat-\d  up \d+ B, down \d+ B  .*s  (closed|reset) by (client|server)$`, // curl leaves without waiting
+		`(?m)  nobody\.culvert\.test  .*s  no_route by culvert$`,
+	} {
+		d.expect(line)
+	}
+	d.end(syscall.SIGINT)
+}
+
+// pingNode runs a command that asks for a ping and returns who answered.
+func pingNode(t *testing.T, command string) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", command+" -sS").Output()
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	var answer map[string]string
+	if err := json.Unmarshal(out, &answer); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	if answer["status"] != "OK" {
+		t.Errorf("status %q", answer["status"])
+	}
+	return answer["node"]
+}
+
+// client returns an HTTP client that trusts the demo's CA, connects to its
+// address whatever the URL says, and does so from a loopback address.
+func (d *demoProcess) client(from string) *http.Client {
+	d.t.Helper()
+	ca, err := os.ReadFile(d.expect(`CA\s+(\S+)`)[1])
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", d.address)
+		},
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
+		ForceAttemptHTTP2: true,
+	}}
+}
+
+// join opens a WebSocket and returns it with the first message.
+func (d *demoProcess) join(ctx context.Context, from string) (*websocket.Conn, chatMessage) {
+	d.t.Helper()
+	client := d.client(from)
+	client.Transport.(*http.Transport).ForceAttemptHTTP2 = false // WebSocket is an upgrade of HTTP/1.1
+	conn, _, err := websocket.Dial(ctx, "wss://"+demoName+"/api/v4/websocket", &websocket.DialOptions{HTTPClient: client})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { conn.CloseNow() })
+	return conn, readMessage(ctx, d.t, conn)
+}
+
+func readMessage(ctx context.Context, t *testing.T, conn *websocket.Conn) chatMessage {
+	t.Helper()
+	_, text, err := conn.Read(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m chatMessage
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatalf("%v in %q", err, text)
+	}
+	return m
+}
+
+func TestDemoChatCrossesServers(t *testing.T) {
+	d := startDemo(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	other := regexp.MustCompile(`--interface (\S+)`).FindStringSubmatch(d.text)[1]
+	alice, hello1 := d.join(ctx, "127.0.0.1")
+	bob, hello2 := d.join(ctx, other)
+	if hello1.Server == hello2.Server {
+		t.Errorf("both are on %s", hello1.Server)
+	}
+	if err := alice.Write(ctx, websocket.MessageText, []byte("ahoy")); err != nil {
+		t.Fatal(err)
+	}
+	want := chatMessage{Server: hello1.Server, Text: "ahoy"}
+	for _, conn := range []*websocket.Conn{alice, bob} {
+		if got := readMessage(ctx, t, conn); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	d.end(syscall.SIGTERM) // with both connections open
+}
+
+func TestDemoWebSocketCommand(t *testing.T) {
+	need(t, "curl")
+	d := startDemo(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+d.commands(`Upgrade: websocket`)[0]+" -sS")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	buf := make([]byte, 4096)
+	for !strings.Contains(got.String(), "You are connected to chat-") {
+		n, err := out.Read(buf)
+		got.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("%v after %q", err, got.String())
+		}
+	}
+	if !strings.Contains(got.String(), "101 Switching Protocols") {
+		t.Errorf("got %q", got.String())
+	}
+	d.end(syscall.SIGINT) // curl's connection is open
+	_, _ = io.Copy(io.Discard, out)
+	_ = cmd.Wait()
+}
+
+func TestDemoSpeaksHTTP2(t *testing.T) {
+	d := startDemo(t)
+	res, err := d.client("127.0.0.1").Get("https://" + demoName + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	page, err := io.ReadAll(res.Body)
+	if err != nil || res.ProtoMajor != 2 || !strings.Contains(string(page), "/api/v4/websocket") {
+		t.Errorf("%s, %v:\n%s", res.Proto, err, page)
+	}
+	d.end(syscall.SIGHUP)
+}
+
+func TestDemoStatusPageAndMetrics(t *testing.T) {
+	d := startDemo(t)
+	res, err := d.client("127.0.0.1").Get("https://" + demoName + "/api/v4/system/ping?get_server_status=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if got := res.Header.Get("database_status"); got != "OK" {
+		t.Errorf("database_status: %q", got)
+	}
+	url := d.expect(`status\s+(\S+)`)[1]
+	page := fetch(t, url)
+	if !strings.Contains(page, "chat-1") || !strings.Contains(page, "chat-2") {
+		t.Errorf("the page does not show both servers:\n%s", page)
+	}
+	if metrics := fetch(t, url+"metrics"); !strings.Contains(metrics, "culvert_connections_total{") {
+		t.Errorf("no connections counted in:\n%s", metrics)
+	}
+	d.end(syscall.SIGINT)
+}
+
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("%s: %s, %v", url, res.Status, err)
+	}
+	return string(body)
+}
+
+func TestDemoAddressInUse(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for _, flag := range []string{"--address", "--admin"} {
+		t.Run(flag, func(t *testing.T) {
+			dir := t.TempDir()
+			p := start(t, stderr, []string{"TMPDIR=" + dir}, "demo", flag, ln.Addr().String())
+			if got := p.status(); got != 1 {
+				t.Errorf("exit status %d, want 1", got)
+			}
+			if got := p.text(); strings.Count(got, "\n") != 1 || !strings.Contains(got, ln.Addr().String()) ||
+				!strings.Contains(got, "address already in use") {
+				t.Errorf("got %q, want one line with the address", got)
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// arrows says which packages of the tree each package may import. Third-party
+// modules that only some may import are in wards.
+var arrows = map[string][]string{
+	"sniff":        {},
+	"balancer":     {},
+	"health":       {"balancer"},
+	"l4/socket":    {},
+	"l4":           {"sniff", "balancer", "l4/socket"},
+	"l4/terminate": {"sniff", "balancer", "l4/socket"},
+	"bench":        {},
+}
+
+// wards are modules with few keepers.
+var wards = map[string][]string{
+	"golang.org/x/sys":                    {"l4/socket"},
+	"github.com/goccy/go-yaml":            {"cmd/internal/config"},
+	"github.com/cespare/xxhash/v2":        {"balancer", "l4"},
+	"github.com/prometheus/client_golang": {"cmd/internal/admin"},
+	"github.com/spf13/cobra":              {"cmd/culvert"},
+	"github.com/coder/websocket":          {"cmd/culvert"},
+	"net/http":                            {"cmd/culvert", "cmd/internal/admin"},
+}
+
+// TestImportsFollowTheArrows keeps the architecture from drifting: what a
+// package may know about is decided in arrows and wards, not on the way.
+func TestImportsFollowTheArrows(t *testing.T) {
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		rel, _ := filepath.Rel(root, file)
+		checkImports(t, file, filepath.ToSlash(path.Dir(filepath.ToSlash(rel))))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkImports(t *testing.T, file, pkg string) {
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for _, spec := range f.Imports {
+		name, _ := strconv.Unquote(spec.Path.Value)
+		if inner, ok := strings.CutPrefix(name, "culvert/"); ok {
+			allowed, listed := arrows[pkg]
+			if listed && !slices.Contains(allowed, inner) || !listed && !strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(inner, "cmd/") && !strings.HasPrefix(pkg, "cmd/") {
+				t.Errorf("%s: package %s may not import %s", file, pkg, inner)
+			}
+		}
+		for module, keepers := range wards {
+			if (name == module || strings.HasPrefix(name, module+"/")) && !slices.Contains(keepers, pkg) {
+				t.Errorf("%s: package %s may not import %s", file, pkg, name)
+			}
+		}
+	}
+}

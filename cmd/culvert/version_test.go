@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"runtime"
+	"runtime/debug"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"culvert/cmd/internal/config"
+)
+
+func TestDescribeBuild(t *testing.T) {
+	info := &debug.BuildInfo{
+		Main: debug.Module{Version: "v1.2.3"},
+		Settings: []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "abc"},
+			{Key: "vcs.modified", Value: "true"},
+		},
+	}
+	tests := []struct {
+		name   string
+		info   *debug.BuildInfo
+		linked string
+		want   build
+	}{
+		{"nothing known", nil, "", build{Version: "(devel)"}},
+		{"linked only", nil, "v9", build{Version: "v9"}},
+		{"recorded", info, "", build{Version: "v1.2.3", Commit: "abc", Dirty: true}},
+		{"linked wins", info, "v9", build{Version: "v9", Commit: "abc", Dirty: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, describeBuild(tt.info, tt.linked)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBuildPrint(t *testing.T) {
+	platform := runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"
+	tests := []struct {
+		b    build
+		want string
+	}{
+		{build{Version: "v1"}, "culvert v1\ncommit unknown\n" + platform},
+		{build{Version: "v1", Commit: "abc", Dirty: true}, "culvert v1\ncommit abc (modified)\n" + platform},
+	}
+	for _, tt := range tests {
+		var out bytes.Buffer
+		if err := tt.b.print(&out); err != nil || out.String() != tt.want {
+			t.Errorf("got %q, %v, want %q", out.String(), err, tt.want)
+		}
+	}
+}
+
+func TestPrintError(t *testing.T) {
+	file := config.Errors{{File: "a.yaml", Line: 1, Column: 2, Message: "x"}, {File: "a.yaml", Line: 3, Column: 4, Message: "y"}}
+	tests := []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"plain", errors.New("listen: in use\n"), "culvert: listen: in use\n"},
+		{"of a file", file, "a.yaml:1:2: x\na.yaml:3:4: y\n"},
+		{"reported already", errReported, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			printError(&out, tt.err)
+			if out.String() != tt.want {
+				t.Errorf("got %q, want %q", out.String(), tt.want)
+			}
+		})
+	}
+}

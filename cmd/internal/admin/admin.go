@@ -1,0 +1,142 @@
+// Package admin shows what the process does: Prometheus metrics, a status
+// page and a liveness check, over HTTP on an address of its own. It only
+// reads; nothing that it serves changes anything.
+package admin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"culvert/l4"
+)
+
+// The limits of the HTTP server: requests are a line and a few headers, and
+// those who ask are a scraper and a few people.
+const (
+	headerTimeout  = 5 * time.Second
+	requestTimeout = 10 * time.Second
+	idleTimeout    = 30 * time.Second
+	maxHeader      = 16 << 10
+	maxConnections = 64 // more wait in the kernel's queue
+	maxRequests    = 4  // answered at a time; more get 503
+)
+
+// Source is where the numbers come from. Stats must be set.
+type Source struct {
+	Stats    func() *l4.Stats // safe for concurrent use
+	Dropped  func() uint64    // access log records dropped; nil: none
+	Draining func() bool      // the process takes no new connections; nil: never
+	Version  string           // of the program
+	Commit   string           // it was built from; "" when unknown
+	Log      *slog.Logger     // complaints of the HTTP server; nil: none
+}
+
+// Server is an admin server: bound by Listen, so that an address in use is
+// known before anything else starts, and answering from Serve on.
+type Server struct {
+	http     *http.Server // nil before Serve
+	listener net.Listener
+	done     chan error
+}
+
+// Listen binds a TCP address. Close releases it.
+func Listen(address string) (*Server, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("admin: %w", err)
+	}
+	return &Server{listener: newLimitListener(ln, maxConnections), done: make(chan error, 1)}, nil
+}
+
+// Serve starts to answer, also those who connected since Listen. It returns
+// at once.
+func (s *Server) Serve(src Source) {
+	s.http = newHTTP(src)
+	go func() { s.done <- s.http.Serve(s.listener) }()
+}
+
+func newHTTP(src Source) *http.Server {
+	log := src.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &http.Server{
+		Handler:           Handler(src),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Addr returns where the server listens: a port given as 0 has become a real
+// one.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Close lets the requests under way finish until ctx is done, then cuts them.
+func (s *Server) Close(ctx context.Context) error {
+	if s.http == nil {
+		return s.listener.Close()
+	}
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		_ = s.http.Close()
+	}
+	<-s.done
+	return err
+}
+
+// Handler serves / (status page), /metrics and /healthz, and nothing under
+// or near these paths.
+func Handler(src Source) http.Handler {
+	metrics := promhttp.HandlerFor(NewRegistry(src), promhttp.HandlerOpts{})
+	page := &statusPage{src: src, now: time.Now}
+	return readOnly(limitRequests(maxRequests, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/":
+			page.ServeHTTP(w, r)
+		case "/metrics":
+			metrics.ServeHTTP(w, r)
+		case "/healthz":
+			src.healthz(w)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+}
+
+// healthz answers 200 as long as the process takes connections, and 503 once
+// it drains, so that who balances between several of them can look elsewhere.
+func (src *Source) healthz(w http.ResponseWriter) {
+	if src.Draining != nil && src.Draining() {
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// readOnly refuses every method but GET and HEAD, and tells browsers to keep
+// and embed nothing.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			h.Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,184 @@
+package admin
+
+import (
+	"runtime"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"culvert/l4"
+)
+
+// NewRegistry returns a registry with the metrics of src, the Go runtime and
+// the process.
+func NewRegistry(src Source) *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		&collector{src},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return reg
+}
+
+// metric is one metric family. Its labels come from closed sets: names in
+// the configuration, l4.Reason, l4.Party and direction; never from a peer.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+func counter(name, help string, labels ...string) *metric {
+	return &metric{prometheus.NewDesc(name, help, labels, nil), prometheus.CounterValue}
+}
+
+func gauge(name, help string, labels ...string) *metric {
+	return &metric{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue}
+}
+
+// The metrics, by what they count.
+var (
+	connections = counter("culvert_connections_total",
+		"Connections accepted.", "listener")
+	connectionsActive = gauge("culvert_connections_active",
+		"Connections open now.", "listener")
+	connectionsEnded = counter("culvert_connections_ended_total",
+		"Connections that ended, by who ended them and why.", "listener", "ended_by", "reason")
+	rejects = counter("culvert_rejects_total",
+		"Connections that ended before a server answered.", "listener", "reason")
+	routeConnections = counter("culvert_route_connections_total",
+		"Connections that a route took.", "listener", "route", "pool")
+
+	serverConnections = counter("culvert_server_connections_total",
+		"Connections relayed to a server.", "pool", "server")
+	serverActive = gauge("culvert_server_connections_active",
+		"Connections being dialed or relayed to a server now.", "pool", "server")
+	serverBytes = counter("culvert_server_bytes_total",
+		"Bytes relayed, up to a server or down from it.", "pool", "server", "direction")
+	attemptsFailed = counter("culvert_attempts_failed_total",
+		"Attempts at a server that failed.", "pool", "server", "reason")
+	failovers = counter("culvert_failovers_total",
+		"Failed attempts at a server that another server followed.", "pool", "server")
+
+	keptBytes = gauge("culvert_kept_bytes",
+		"Bytes held in user space for peers that read slowly.")
+	pipes = gauge("culvert_pipes",
+		"Pipes open for splicing, in use or pooled.")
+	listenersPaused = gauge("culvert_listeners_paused",
+		"Listeners that accept nothing now, for a limit or for want of descriptors.")
+	logDropped = counter("culvert_access_log_dropped_total",
+		"Access log records that were not written.")
+	buildInfo = gauge("culvert_build_info",
+		"Always 1; the labels say what is running.", "version", "commit", "goversion")
+)
+
+var metrics = []*metric{
+	connections, connectionsActive, connectionsEnded, rejects, routeConnections,
+	serverConnections, serverActive, serverBytes, attemptsFailed, failovers,
+	keptBytes, pipes, listenersPaused, logDropped, buildInfo,
+}
+
+// collector turns one l4.Stats into samples at each scrape.
+type collector struct{ src Source }
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range metrics {
+		ch <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	var s samples
+	stats := c.src.Stats()
+	for i := range stats.Listeners {
+		s.listener(&stats.Listeners[i])
+	}
+	for _, r := range stats.Routes {
+		s.add(routeConnections, float64(r.Taken), r.Listener, r.Route, r.Pool)
+	}
+	for i := range stats.Servers {
+		s.server(&stats.Servers[i])
+	}
+	s.add(keptBytes, float64(stats.KeptBytes))
+	s.add(pipes, float64(stats.Pipes))
+	s.add(listenersPaused, float64(stats.Paused))
+	if c.src.Dropped != nil {
+		s.add(logDropped, float64(c.src.Dropped()))
+	}
+	s.add(buildInfo, 1, c.src.Version, c.src.Commit, runtime.Version())
+	s.send(ch)
+}
+
+// samples are the values of one scrape. Values with the same labels are
+// added up: the registry would otherwise refuse the whole scrape, and two
+// routes of a listener may have one label.
+type samples struct {
+	byKey map[string]int
+	list  []sample
+}
+
+type sample struct {
+	metric *metric
+	labels []string
+	value  float64
+}
+
+func (s *samples) add(m *metric, value float64, labels ...string) {
+	if s.byKey == nil {
+		s.byKey = map[string]int{}
+	}
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "\ufffd") // else the scrape fails
+	}
+	key := m.desc.String() + "\xff" + strings.Join(labels, "\xff")
+	if i, ok := s.byKey[key]; ok {
+		s.list[i].value += value
+		return
+	}
+	s.byKey[key] = len(s.list)
+	s.list = append(s.list, sample{m, labels, value})
+}
+
+func (s *samples) listener(l *l4.ListenerStats) {
+	s.add(connections, float64(l.Accepted), l.Name)
+	s.add(connectionsActive, float64(l.Active), l.Name)
+	for how, n := range l.Ended {
+		s.add(connectionsEnded, float64(n), l.Name, how.By.String(), string(how.Reason))
+		if isReject(how.Reason) {
+			s.add(rejects, float64(n), l.Name, string(how.Reason))
+		}
+	}
+}
+
+func (s *samples) server(v *l4.ServerStats) {
+	pool, server := v.Pool, v.Server.Name()
+	s.add(serverConnections, float64(v.Connections), pool, server)
+	s.add(serverActive, float64(v.Active), pool, server)
+	s.add(serverBytes, float64(v.BytesUp), pool, server, "up")
+	s.add(serverBytes, float64(v.BytesDown), pool, server, "down")
+	s.add(failovers, float64(v.Failovers), pool, server)
+	for reason, n := range v.Failures {
+		s.add(attemptsFailed, float64(n), pool, server, string(reason))
+	}
+}
+
+// isReject reports whether a connection that ended for this reason was ended
+// before a server answered. The reasons of a hello that was refused are
+// open-ended here, so those of a relay are what is listed.
+func isReject(r l4.Reason) bool {
+	switch r {
+	case l4.ReasonClosed, l4.ReasonReset, l4.ReasonStalled, l4.ReasonIdleTimeout,
+		l4.ReasonHalfCloseTimeout, l4.ReasonLifetime, l4.ReasonDrained, l4.ReasonKilled:
+		return false
+	}
+	return true
+}
+
+func (s *samples) send(ch chan<- prometheus.Metric) {
+	for _, v := range s.list {
+		ch <- prometheus.MustNewConstMetric(v.metric.desc, v.metric.kind, v.value, v.labels...)
+	}
+}

@@ -1,0 +1,173 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"culvert/l4"
+)
+
+// exposition is what the numbers of source look like to a scrape.
+const exposition = `
+# HELP culvert_access_log_dropped_total Access log records that were not written.
+# TYPE culvert_access_log_dropped_total counter
+culvert_access_log_dropped_total 9
+# HELP culvert_attempts_failed_total Attempts at a server that failed.
+# TYPE culvert_attempts_failed_total counter
+culvert_attempts_failed_total{pool="mattermost",reason="connect_refused",server="10.0.0.12:443"} 3
+culvert_attempts_failed_total{pool="mattermost",reason="connect_timeout",server="10.0.0.12:443"} 1
+# HELP culvert_connections_active Connections open now.
+# TYPE culvert_connections_active gauge
+culvert_connections_active{listener=":443"} 7
+# HELP culvert_connections_ended_total Connections that ended, by who ended them and why.
+# TYPE culvert_connections_ended_total counter
+culvert_connections_ended_total{ended_by="client",listener=":443",reason="closed"} 60
+culvert_connections_ended_total{ended_by="culvert",listener=":443",reason="hello_timeout"} 20
+culvert_connections_ended_total{ended_by="culvert",listener=":443",reason="malformed"} 10
+culvert_connections_ended_total{ended_by="server",listener=":443",reason="reset"} 3
+# HELP culvert_connections_total Connections accepted.
+# TYPE culvert_connections_total counter
+culvert_connections_total{listener=":443"} 100
+# HELP culvert_failovers_total Failed attempts at a server that another server followed.
+# TYPE culvert_failovers_total counter
+culvert_failovers_total{pool="mattermost",server="10.0.0.12:443"} 2
+culvert_failovers_total{pool="mattermost",server="app-1"} 0
+# HELP culvert_kept_bytes Bytes held in user space for peers that read slowly.
+# TYPE culvert_kept_bytes gauge
+culvert_kept_bytes 4096
+# HELP culvert_listeners_paused Listeners that accept nothing now, for a limit or for want of descriptors.
+# TYPE culvert_listeners_paused gauge
+culvert_listeners_paused 1
+# HELP culvert_pipes Pipes open for splicing, in use or pooled.
+# TYPE culvert_pipes gauge
+culvert_pipes 2
+# HELP culvert_rejects_total Connections that ended before a server answered.
+# TYPE culvert_rejects_total counter
+culvert_rejects_total{listener=":443",reason="hello_timeout"} 20
+culvert_rejects_total{listener=":443",reason="malformed"} 10
+# HELP culvert_route_connections_total Connections that a route took.
+# TYPE culvert_route_connections_total counter
+culvert_route_connections_total{listener=":443",pool="",route="default"} 5
+culvert_route_connections_total{listener=":443",pool="mattermost",route="chat.example.com"} 70
+# HELP culvert_server_bytes_total Bytes relayed, up to a server or down from it.
+# TYPE culvert_server_bytes_total counter
+culvert_server_bytes_total{direction="down",pool="mattermost",server="10.0.0.12:443"} 4096
+culvert_server_bytes_total{direction="down",pool="mattermost",server="app-1"} 5.36870912e+09
+culvert_server_bytes_total{direction="up",pool="mattermost",server="10.0.0.12:443"} 2048
+culvert_server_bytes_total{direction="up",pool="mattermost",server="app-1"} 1.048576e+06
+# HELP culvert_server_connections_active Connections being dialed or relayed to a server now.
+# TYPE culvert_server_connections_active gauge
+culvert_server_connections_active{pool="mattermost",server="10.0.0.12:443"} 3
+culvert_server_connections_active{pool="mattermost",server="app-1"} 4
+# HELP culvert_server_connections_total Connections relayed to a server.
+# TYPE culvert_server_connections_total counter
+culvert_server_connections_total{pool="mattermost",server="10.0.0.12:443"} 30
+culvert_server_connections_total{pool="mattermost",server="app-1"} 40
+`
+
+// ours are the families compared with exposition; build_info holds the
+// toolchain's version and the runtime's own metrics vary.
+var ours = []string{
+	"culvert_access_log_dropped_total", "culvert_attempts_failed_total", "culvert_connections_active",
+	"culvert_connections_ended_total", "culvert_connections_total", "culvert_failovers_total",
+	"culvert_kept_bytes", "culvert_listeners_paused", "culvert_pipes", "culvert_rejects_total",
+	"culvert_route_connections_total", "culvert_server_bytes_total",
+	"culvert_server_connections_active", "culvert_server_connections_total",
+}
+
+func TestExposition(t *testing.T) {
+	err := testutil.GatherAndCompare(NewRegistry(source(t)), strings.NewReader(exposition), ours...)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetricsPassLint(t *testing.T) {
+	var names []string
+	families, err := NewRegistry(source(t)).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if strings.HasPrefix(f.GetName(), "culvert_") {
+			names = append(names, f.GetName())
+		}
+	}
+	if got, want := len(names), len(metrics); got != want {
+		t.Errorf("%d families gathered, %d declared", got, want)
+	}
+	problems, err := testutil.GatherAndLint(NewRegistry(source(t)), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestRuntimeAndProcessMetricsAreThere(t *testing.T) {
+	got := body(t, get(t, Handler(source(t)), "GET", "/metrics"))
+	for _, want := range []string{"go_goroutines ", "process_open_fds ", `culvert_build_info{commit="abc",goversion="go`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+}
+
+func TestEqualLabelsAreAddedUp(t *testing.T) {
+	stats := &l4.Stats{Routes: []l4.RouteStats{
+		{Listener: "a", Route: "chat", Pool: "p", Taken: 1},
+		{Listener: "a", Route: "chat", Pool: "p", Taken: 2},
+	}}
+	const want = `
+# HELP culvert_route_connections_total Connections that a route took.
+# TYPE culvert_route_connections_total counter
+culvert_route_connections_total{listener="a",pool="p",route="chat"} 3
+`
+	reg := NewRegistry(Source{Stats: func() *l4.Stats { return stats }})
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "culvert_route_connections_total"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInvalidUTF8DoesNotFailTheScrape(t *testing.T) {
+	stats := &l4.Stats{Listeners: []l4.ListenerStats{{Name: "unix:/run/\xff"}}}
+	reg := NewRegistry(Source{Stats: func() *l4.Stats { return stats }})
+	if _, err := reg.Gather(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryRelayReasonIsNoReject(t *testing.T) {
+	tests := []struct {
+		reason l4.Reason
+		want   bool
+	}{
+		{l4.ReasonClosed, false},
+		{l4.ReasonReset, false},
+		{l4.ReasonStalled, false},
+		{l4.ReasonIdleTimeout, false},
+		{l4.ReasonHalfCloseTimeout, false},
+		{l4.ReasonLifetime, false},
+		{l4.ReasonDrained, false},
+		{l4.ReasonKilled, false},
+		{l4.ReasonHelloTimeout, true},
+		{l4.ReasonHelloClosed, true},
+		{l4.ReasonHelloLimit, true},
+		{l4.ReasonMemoryLimit, true},
+		{l4.ReasonNoRoute, true},
+		{l4.ReasonClosedByRoute, true},
+		{l4.ReasonNoServerUp, true},
+		{l4.ReasonServersFull, true},
+		{l4.ReasonTriesExhausted, true},
+		{l4.ReasonFailoverTimeout, true},
+		{"not_tls", true},
+	}
+	for _, tt := range tests {
+		if got := isReject(tt.reason); got != tt.want {
+			t.Errorf("isReject(%q) = %v, want %v", tt.reason, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package admin
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"culvert/l4"
+)
+
+// cells returns the text of a page's table rows, cells separated by |.
+func cells(page string) string {
+	page = regexp.MustCompile(`</t[dh]>`).ReplaceAllString(page, "|")
+	return regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, "")
+}
+
+func TestStatusPage(t *testing.T) {
+	res := get(t, Handler(source(t)), "GET", "/")
+	page := body(t, res)
+	text := cells(page)
+	for _, want := range []string{
+		":443|7|100|30|",
+		"Pool mattermost",
+		"app-1|up|4|40|1.0 MiB|5.0 GiB|0|0|",
+		"10.0.0.12:443|up|3|30|2.0 KiB|4.0 KiB|4|2|",
+		"4.0 KiB|2|1|9|",
+		"v1.2.3",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+	if got := res.Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
+		t.Errorf("Content-Type %q", got)
+	}
+}
+
+func TestStatusPageLoadsNothing(t *testing.T) {
+	page := body(t, get(t, Handler(source(t)), "GET", "/"))
+	for _, not := range []string{"<script", "src=", "<link", "@import", "url(", "//"} {
+		if strings.Contains(strings.TrimPrefix(page, "<!DOCTYPE html>"), not) {
+			t.Errorf("the page contains %q", not)
+		}
+	}
+	if !strings.Contains(page, `http-equiv="refresh" content="2"`) {
+		t.Error("the page does not refresh")
+	}
+}
+
+func TestStatusPageEscapesNames(t *testing.T) {
+	stats := &l4.Stats{Listeners: []l4.ListenerStats{{Name: "<b>&"}}}
+	page := body(t, get(t, Handler(Source{Stats: func() *l4.Stats { return stats }}), "GET", "/"))
+	if strings.Contains(page, "<b>") || !strings.Contains(page, "&lt;b&gt;&amp;") {
+		t.Error("a name is not escaped")
+	}
+}
+
+func TestStatusPageShowsServersThatAreDown(t *testing.T) {
+	src := source(t)
+	src.Stats().Servers[1].Server.SetDown(true)
+	if got := cells(body(t, get(t, Handler(src), "GET", "/"))); !strings.Contains(got, "10.0.0.12:443|down|") {
+		t.Error(got)
+	}
+}
+
+func TestFormatBytes(t *testing.T) {
+	tests := []struct {
+		in   any
+		want string
+	}{
+		{uint64(0), "0 B"},
+		{uint64(1023), "1023 B"},
+		{uint64(1024), "1.0 KiB"},
+		{int64(1536), "1.5 KiB"},
+		{uint64(200 << 20), "200 MiB"},
+		{^uint64(0), "16.0 EiB"},
+	}
+	for _, tt := range tests {
+		if got := formatBytes(tt.in); got != tt.want {
+			t.Errorf("%v: got %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}

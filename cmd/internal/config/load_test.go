@@ -1,0 +1,254 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestEveryMistakeAtOnce holds every kind of error in one file against the
+// whole output.
+func TestEveryMistakeAtOnce(t *testing.T) {
+	_, err := Load("testdata/bad.yaml")
+	got := fmt.Sprintln(err)
+	const golden = "testdata/bad.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("errors of testdata/bad.yaml (-want +got), rewritten by -update:\n%s", diff)
+	}
+}
+
+const goodListener = "listeners: [{address: ':443', default: p}]\n"
+const goodPool = "pools: {p: {servers: ['10.0.0.1:443']}}\n"
+
+func TestPositions(t *testing.T) {
+	tests := []struct {
+		name, src string
+		want      []string // line:column: message, as a prefix
+	}{
+		{"empty", "", []string{"f: the file is empty"}},
+		{"comments only", "# nothing\n", []string{"f: the file is empty"}},
+		{"document marker only", "---\n", []string{"f: the file is empty"}},
+		{"a word", "culvert", []string{`f:1:1: found "culvert", expected a mapping`}},
+		{"a list", "- a\n", []string{"f:1:1: found a list, expected a mapping"}},
+		{"two documents", "loops: 1\n---\nloops: 2\n", []string{"f:3:1: a second YAML document"}},
+		{"NUL", "loops: 1\nab\x00", []string{"f:2:3: not a text file: found byte 0x00"}},
+		{"not UTF-8", "é: \xff", []string{"f:1:4: not a text file: found byte 0xff"}},
+		{"lone carriage return", "loops: 1\rlog: 2", []string{"f:1:9: not a text file: found a carriage return"}},
+		{"ELF", "\x7fELF", []string{"f:1:1: not a text file: found byte 0x7f"}},
+		{"unclosed list", "loops: [1", []string{"f:1:8: not valid YAML: "}},
+		{"unclosed quote", "a: 1\nb: 'x", []string{"f:2:4: not valid YAML: "}},
+		{"tab", "a:\n\tb: 1\n", []string{"f:2:"}},
+		// goccy/go-yaml issue 890: the parser panics on it.
+		{"lone brace after a key", "key:\n}", nil},
+		{"lone brace", "loops: 2}", nil},
+		{"lone bracket", "]", []string{`f:1:1: found "]", but nothing is open`}},
+		{"anchor", "loops: &n 2\n", []string{"f:1:8: YAML anchors are not supported"}},
+		{"alias", "loops: *n\nlog: *m\n", []string{"f:1:8: YAML aliases", "f:2:6: YAML aliases"}},
+		{"unquoted wildcard", "server_name: *.example.com\n", []string{`f:1:14: YAML aliases are not supported: write the value out, and quote a text that starts with "*"`}},
+		{"merge key", "<<: {}\n", []string{"f:1:1: YAML merge keys"}},
+		{"tag", "loops: !!int 2\n", []string{"f:1:8: YAML tags"}},
+		{"deep list", strings.Repeat("[", 100_000), []string{"f:1:65: nested more than 64 deep"}},
+		{"deep block", strings.Repeat("- ", 100_000), []string{"f:1:257: nested more than 64 deep"}},
+		{"columns count characters", goodPool + "listeners: [{name: 'é', address: ö, default: p}]", []string{`f:2:34: found "ö"`}},
+		{"byte order mark", "\ufefflops: 1\n" + goodListener + goodPool, []string{`f:1:1: unknown key "lops" in the file, did you mean "loops"?`}},
+		{"carriage returns", "loops: 1\r\nlops: 1\r\n" + goodListener + goodPool, []string{`f:2:1: unknown key "lops"`}},
+		{"no listeners", goodPool, []string{"f:1:1: the file has no listeners"}},
+		{"empty listeners", "listeners: []\n", []string{"f:1:12: the list of listeners is empty"}},
+		{"key twice", "loops: 1\n" + goodListener + "loops: 2\n" + goodPool, []string{`f:3:1: key "loops" is set twice in the file, first on line 1`}},
+		{"a list as key", "? [a]\n: 1\n", nil},
+		{"integer overflow", "loops: 99999999999999999999\n" + goodListener + goodPool, []string{`f:1:8: found "99999999999999999999", expected a whole number`}},
+		{"octal", "loops: 010\n" + goodListener + goodPool, []string{"f:1:8: found the number 010, expected a whole number"}},
+		{"admin on a listener's address", goodListener + goodPool + "admin: {address: '0.0.0.0:443'}\n", []string{"f:3:18: the listener on line 1 has the address 0.0.0.0:443 already"}},
+		{"a name that is another's address", "listeners: [{address: ':443', name: ':80', default: p}, {address: ':80', default: p}]\n" + goodPool,
+			[]string{`f:1:67: the name ":80" belongs to the listener on line 1 already`}},
+		{"two free ports without names", "listeners: [{address: ':0', default: p}, {address: ':0', default: p}]\n" + goodPool,
+			[]string{`f:1:52: the name ":0" belongs to the listener on line 1 already`}},
+		{"pool from a newer line", "pools:\n  mattermost: {servers: ['10.0.0.1:443']}\nlisteners:\n- address: ':443'\n  default: matermost\n",
+			[]string{`f:5:12: there is no pool "matermost", did you mean "mattermost"?`}},
+		{"same name by case and dot", `
+listeners:
+- address: :443
+  routes:
+  - {server_name: A.example, pool: p}
+  - {server_name: [b.example, a.EXAMPLE.], action: close}
+  - {server_name: "*.a.example", alpn: [h2, h3], pool: p}
+  - {server_name: "*.A.example", alpn: h3, pool: p}
+  - {server_name: "~x", pool: p}
+  - {server_name: "~x", pool: p}
+` + goodPool, []string{
+			`f:6:31: "a.EXAMPLE." is routed already on line 5`,
+			`f:8:19: "*.A.example" with the ALPN protocol "h3" is routed already on line 7`,
+			`f:10:19: "~x" is routed already on line 9`,
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f", []byte(tt.src))
+			var got Errors
+			if !errors.As(err, &got) {
+				t.Fatalf("error is %v, want Errors", err)
+			}
+			if tt.want != nil && len(got) != len(tt.want) {
+				t.Fatalf("got %d errors, want %d:\n%v", len(got), len(tt.want), got)
+			}
+			for i, want := range tt.want {
+				if !strings.HasPrefix(got[i].Error(), want) {
+					t.Errorf("got  %s\nwant %s...", got[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestFilesThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large.yaml")
+	if err := os.WriteFile(large, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(large, MaxSize+1); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(dir, "none.yaml")
+	for path, want := range map[string]string{
+		missing: missing + ": no such file or directory",
+		dir:     dir + ": is a directory",
+		large:   large + ": the file is larger than 16MiB",
+	} {
+		if _, err := Load(path); err == nil || err.Error() != want {
+			t.Errorf("Load(%s): %v, want %s", path, err, want)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	f, err := Parse("f", []byte(goodListener+`pools:
+  p: {servers: [{address: "10.0.0.1:443", down: true}]}
+  spare: {servers: ["10.0.0.1:443"]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "f:3:6: every server of the pool p is down\nf:4:3: no listener leads to the pool spare"
+	got := f.Warnings.Error()
+	// The list of servers starts at its bracket.
+	want = strings.Replace(want, "3:6", "3:7", 1)
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestHundredThousandRoutes(t *testing.T) {
+	f, err := Parse("f", manyRoutes(100_000, "p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Counts().Routes; got != 100_000 {
+		t.Errorf("got %d routes", got)
+	}
+}
+
+// TestMistakesTimesNames guards the search for the nearest name, which compares
+// every mistake with every name: 20,000 with 1,000 would take seconds.
+func TestMistakesTimesNames(t *testing.T) {
+	src := manyRoutes(20_000, "unknown")
+	for i := range 1000 {
+		src = fmt.Appendf(src, "  unknown-%03d: {servers: ['10.0.0.1:443']}\n", i)
+	}
+	_, err := Parse("f", src)
+	var errs Errors
+	if !errors.As(err, &errs) || len(errs) != 20_000 {
+		t.Fatalf("got %d errors, want 20000", len(errs))
+	}
+	if want := `f:4:46: there is no pool "unknown"`; errs[0].Error() != want {
+		t.Errorf("got %s, want %s", errs[0], want)
+	}
+}
+
+func manyRoutes(n int, pool string) []byte {
+	b := []byte("listeners:\n- address: ':443'\n  routes:\n")
+	for i := range n {
+		b = fmt.Appendf(b, "  - {server_name: h%06d.example.com, pool: %s}\n", i, pool)
+	}
+	return append(b, "pools:\n  p: {servers: ['10.0.0.1:443']}\n"...)
+}
+
+func BenchmarkHundredThousandRoutes(b *testing.B) {
+	src := manyRoutes(100_000, "p")
+	b.SetBytes(int64(len(src)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse("f", src); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// FuzzLoad: whatever the bytes, Parse returns either a file that can be built
+// or errors whose places lie in the file, in order.
+func FuzzLoad(f *testing.F) {
+	for _, name := range []string{"testdata/full.yaml", "testdata/bad.yaml"} {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(src)
+	}
+	for _, s := range []string{"", "key:\n}", "{? {? ", "{\"\"\":", "0\n0\n", "a: |\n  x", "\ufeff", "? [a]\n: 1", goodListener + goodPool} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		file, err := Parse("f", src)
+		if err == nil {
+			if _, err := file.Unresolved(); err != nil {
+				t.Errorf("accepted, but cannot be built: %v", err)
+			}
+			return
+		}
+		var errs Errors
+		if !errors.As(err, &errs) || len(errs) == 0 {
+			t.Fatalf("error is %T %v, want Errors", err, err)
+		}
+		checkPlaces(t, errs, string(src))
+	})
+}
+
+func checkPlaces(t *testing.T, errs Errors, src string) {
+	lines := strings.Split(src, "\n")
+	last := place{}
+	for _, e := range errs {
+		at := place{e.Line, e.Column}
+		if at.line < last.line || at.line == last.line && at.column < last.column {
+			t.Errorf("%v comes after line %d column %d", e, last.line, last.column)
+		}
+		last = at
+		if at == (place{}) {
+			continue
+		}
+		if at.line < 1 || at.line > len(lines) {
+			t.Errorf("%v: the file has %d lines", e, len(lines))
+			continue
+		}
+		if n := utf8.RuneCountInString(lines[at.line-1]); at.column < 1 || at.column > n+1 {
+			t.Errorf("%v: the line has %d characters", e, n)
+		}
+	}
+}
