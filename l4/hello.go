@@ -82,6 +82,15 @@ func (l *loop) moreHello(c *conn, b []byte) bool {
 	return false
 }
 
+// appendBounded is append, except that the result never holds more memory than
+// it may ever need, which is max.
+func appendBounded(dst, b []byte, max int) []byte {
+	if need := len(dst) + len(b); need > cap(dst) {
+		dst = append(make([]byte, 0, min(2*need, max)), dst...)
+	}
+	return append(dst, b...)
+}
+
 // keepHello counts the waiting bytes and the waiting connection against their
 // limits, and reports whether the connection may wait.
 func (l *loop) keepHello(c *conn) bool {

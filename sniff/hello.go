@@ -2,9 +2,9 @@ package sniff
 
 // Hello is what a ClientHello says (RFC 8446 section 4.1.2). The caller owns
 // it and may reuse it for any number of connections. What its methods return
-// as []byte or hold inside aliases the bytes given to Parse, the Parser's own
-// memory or the Hello itself, and is valid until the next Parse into this
-// Hello or Reset of the Parser. The zero value is a hello without anything.
+// as []byte or hold inside aliases the bytes given to Parse or the Hello
+// itself, and is valid until the next Parse into this Hello. The zero value is
+// a hello without anything.
 type Hello struct {
 	Length   int  // bytes of the input that the hello's records occupy
 	Trailing bool // more bytes of the input follow those records
@@ -26,6 +26,8 @@ type Hello struct {
 	alpn         []byte
 	versions     []byte
 	signatures   []byte
+
+	joined []byte // where a hello in several records is joined; kept for the next
 }
 
 // ServerName returns the requested name as AppendName normalises it. It is
@@ -95,7 +97,7 @@ func uint16s(list []byte) []uint16 {
 
 // parse fills h from the body of a ClientHello message.
 func (h *Hello) parse(body []byte) error {
-	*h = Hello{}
+	*h = Hello{joined: h.joined}
 	r := reader{rest: body}
 	h.LegacyVersion = r.u16()
 	r.take(32) // random

@@ -26,8 +26,9 @@ type Parser struct {
 // What the headers of records and message decide is decided as soon as those
 // bytes are there; the message itself is judged once it is whole. A call that
 // brings too few new bytes for either costs a comparison, and all calls
-// together join each byte once. Parse allocates only for a hello in several
-// records, at most twice and at most Limit bytes, or 4 KiB if that is more.
+// together look at each record once. A Parser holds no memory but itself: a
+// hello in several records is joined, once it is whole, in memory of h that is
+// kept for the next, at most Limit bytes.
 func (p *Parser) Parse(b []byte, h *Hello) error {
 	if p.reject != nil {
 		return p.reject
@@ -36,7 +37,7 @@ func (p *Parser) Parse(b []byte, h *Hello) error {
 	if limit == 0 {
 		limit = DefaultLimit
 	}
-	msg, err := p.joiner.join(b, limit)
+	msg, err := p.joiner.join(b, limit, &h.joined)
 	if err == nil {
 		err = h.parse(msg[handshakeHeaderLen:])
 	}
@@ -50,9 +51,5 @@ func (p *Parser) Parse(b []byte, h *Hello) error {
 }
 
 // Reset prepares the Parser for another connection: it forgets everything but
-// Limit and invalidates every Hello it has filled. Memory of up to 4 KiB is
-// kept for reuse.
-func (p *Parser) Reset() {
-	p.joiner.reset()
-	p.reject = nil
-}
+// Limit.
+func (p *Parser) Reset() { *p = Parser{Limit: p.Limit} }

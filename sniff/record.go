@@ -14,37 +14,26 @@ const (
 	clientHelloType    = 1
 )
 
-// keptLen bounds the memory of a joined message: what the first growth takes,
-// and what reset keeps.
-const keptLen = 4 << 10
-
-// joiner finds the first handshake message in a stream of records. A message
-// in one record is returned where it lies; one spread over several is copied
-// together, each record once, when it is complete. Until then only its header
-// and the message's are looked at, which decide on all limits; so a verdict
-// depends on the bytes alone and not on how they arrive.
+// joiner finds the first handshake message in a stream of records. Until all
+// of it is there only headers are looked at, each record once, and nothing is
+// copied; a verdict depends on the bytes alone and not on how they arrive.
 //
 // It stands at the record at off until wire is set, and is then done. Every
 // reject is final: the owner does not call again.
 type joiner struct {
-	off  int    // where the record begins that is not yet joined
-	need int    // bytes without which nothing new can be decided
-	size int    // length of the message, header included; 0: not known yet
-	wire int    // bytes that the message's records occupy; 0: not done
-	msg  []byte // what the records before off held; empty if one suffices
-}
-
-func (j *joiner) reset() {
-	msg := j.msg[:0]
-	if cap(msg) > keptLen {
-		msg = nil
-	}
-	*j = joiner{msg: msg}
+	off     int // where the first record begins that is not yet complete
+	need    int // bytes without which nothing new can be decided
+	size    int // length of the message, header included; 0: not known yet
+	wire    int // bytes that the message's records occupy; 0: not done
+	joined  int // bytes of the message in the records before off
+	records int // how many those are
+	head    [handshakeHeaderLen]byte
 }
 
 // join looks at b, all bytes received so far, and returns the message with its
-// header once b holds all of it. The records must fit in limit bytes.
-func (j *joiner) join(b []byte, limit int) ([]byte, error) {
+// header once b holds all of it: where it lies, if it came in one record, else
+// joined in *room, which grows as needed. The records must fit in limit bytes.
+func (j *joiner) join(b []byte, limit int, room *[]byte) ([]byte, error) {
 	if len(b) < j.need {
 		return nil, ErrNeedMore
 	}
@@ -53,10 +42,24 @@ func (j *joiner) join(b []byte, limit int) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if len(j.msg) == 0 {
+	if j.records == 1 {
 		return b[recordHeaderLen:j.wire:j.wire], nil
 	}
-	return j.msg, nil
+	*room = gather((*room)[:0], b[:j.wire], j.size)
+	return *room, nil
+}
+
+// gather appends the content of the records in b, size bytes in all, to dst.
+func gather(dst, b []byte, size int) []byte {
+	if cap(dst) < size {
+		dst = make([]byte, 0, size)
+	}
+	for len(b) > 0 {
+		end := recordHeaderLen + (int(b[3])<<8 | int(b[4]))
+		dst = append(dst, b[recordHeaderLen:end]...)
+		b = b[end:]
+	}
+	return dst
 }
 
 // record joins the record at off, or says why it cannot.
@@ -85,13 +88,13 @@ func (j *joiner) record(b []byte, limit int) error {
 
 // finish accounts for a complete record.
 func (j *joiner) finish(payload []byte) {
-	one := len(j.msg) == 0 && len(payload) == j.size
-	if !one {
-		j.grow(len(j.msg) + len(payload))
-		j.msg = append(j.msg, payload...)
+	if j.joined < len(j.head) {
+		copy(j.head[j.joined:], payload)
 	}
+	j.joined += len(payload)
+	j.records++
 	j.off += recordHeaderLen + len(payload)
-	if one || len(j.msg) == j.size {
+	if j.joined == j.size {
 		j.wire, j.need = j.off, j.off
 	}
 }
@@ -180,7 +183,7 @@ func (j *joiner) messageHeader(payload []byte, n, limit int) error {
 	if err := j.fits(least, most, n, limit); err != nil {
 		return err // of the record's header alone, even if there is more to see
 	}
-	have := copy(head[:], j.msg)
+	have := copy(head[:], j.head[:min(j.joined, len(j.head))])
 	have += copy(head[have:], payload)
 	if have > 0 && head[0] != clientHelloType {
 		return ErrUnexpectedMessage
@@ -204,7 +207,7 @@ func messageSize(head [handshakeHeaderLen]byte, have int) (least, most int) {
 // it may not reach beyond the message, and the shortest way to send the rest
 // must stay within the limit.
 func (j *joiner) fits(least, most, n, limit int) error {
-	joined := len(j.msg) + n
+	joined := j.joined + n
 	if joined > most {
 		return ErrUnexpectedMessage
 	}
@@ -214,18 +217,4 @@ func (j *joiner) fits(least, most, n, limit int) error {
 		return ErrTooLarge
 	}
 	return nil
-}
-
-// grow makes room for n joined bytes in at most two steps: a few KiB at first,
-// and the whole message, whose length has been checked, only for a client that
-// has sent that much of it.
-func (j *joiner) grow(n int) {
-	if n <= cap(j.msg) {
-		return
-	}
-	room := keptLen
-	if n > keptLen {
-		room = j.size
-	}
-	j.msg = append(make([]byte, 0, room), j.msg...)
 }

@@ -25,7 +25,7 @@ func usual() helloSpec {
 func TestHelloInOneRecordIsNotCopied(t *testing.T) {
 	wire := append(usual().wire(), "early data"...)
 	var j joiner
-	msg, err := j.join(wire, DefaultLimit)
+	msg, err := j.join(wire, DefaultLimit, new([]byte))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func stride(b []byte) int { return 1 + len(b)/4096*2 }
 func joined(t testing.TB, wire []byte) []byte {
 	t.Helper()
 	var j joiner
-	msg, err := j.join(wire, 1<<20)
+	msg, err := j.join(wire, 1<<20, new([]byte))
 	if err != nil {
 		t.Fatalf("join: %v", err)
 	}
@@ -309,28 +309,21 @@ func TestTooLargeIsKnownBeforeTheLimitIsReached(t *testing.T) {
 	t.Error("not decided")
 }
 
-func TestJoinedMemoryIsBounded(t *testing.T) {
-	tests := []struct {
-		name string
-		wire []byte
-		max  int // bytes kept when wire has arrived
-	}{
-		{"claims 32 KB, sends 4 bytes", records(padded(t, 32000), 1, 1, 1, 1)[:24], keptLen},
-		{"sends 4 KiB of 32 KB", records(padded(t, 32000), 1, keptLen-1)[:keptLen+10], keptLen},
-		{"sends all of 32 KB", records(padded(t, 32000), 1), 32 << 10},
+func TestNothingIsCopiedBeforeTheHelloIsWhole(t *testing.T) {
+	wire := records(padded(t, 32000), 1, 16000)
+	var p Parser
+	var h Hello
+	if err := p.Parse(wire[:len(wire)-1], &h); err != ErrNeedMore {
+		t.Fatalf("got %v, want %v", err, ErrNeedMore)
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var p Parser
-			p.Parse(tt.wire, new(Hello))
-			if got := cap(p.joiner.msg); got > tt.max {
-				t.Errorf("keeps %d bytes, want at most %d", got, tt.max)
-			}
-			p.Reset()
-			if got := cap(p.joiner.msg); got > keptLen {
-				t.Errorf("keeps %d bytes after Reset, want at most %d", got, keptLen)
-			}
-		})
+	if h.joined != nil {
+		t.Errorf("%d bytes are held for a hello that is not whole", cap(h.joined))
+	}
+	if err := p.Parse(wire, &h); err != nil {
+		t.Fatal(err)
+	}
+	if got := cap(h.joined); got > DefaultLimit {
+		t.Errorf("%d bytes are held for a joined hello, want at most %d", got, DefaultLimit)
 	}
 }
 
