@@ -37,6 +37,8 @@ func (l *loop) accept(a *accepter) bool {
 	}
 	for range acceptBatch {
 		if !l.eng.reserve(a.shared) {
+			l.eng.warn("limit of connections reached, pausing the listener", "listener", a.cfg.Name,
+				"active", l.eng.active.Load(), "limit", l.eng.maxConns, "on_listener", a.shared.active.Load())
 			l.pause(a)
 			return false
 		}
@@ -90,12 +92,25 @@ func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 
 // pause stops accepting on a until a connection ends or a while has passed.
 func (l *loop) pause(a *accepter) {
-	if !a.paused {
-		a.paused = true
-		l.eng.paused.Add(1)
+	if l.setPaused(a, true) {
 		_ = l.poll.Del(a.sock.FD())
 	}
 	appoint(&l.chores.accept, l.now+acceptRetry)
+}
+
+// setPaused notes whether a accepts, and reports whether that is new.
+func (l *loop) setPaused(a *accepter, paused bool) bool {
+	if a.paused == paused {
+		return false
+	}
+	a.paused = paused
+	switch {
+	case paused && a.shared.paused.Add(1) == 1:
+		l.eng.paused.Add(1)
+	case !paused && a.shared.paused.Add(-1) == 0:
+		l.eng.paused.Add(-1)
+	}
+	return true
 }
 
 // resumeAccepters tries the paused listeners again.
@@ -104,8 +119,7 @@ func (l *loop) resumeAccepters() {
 		if !a.paused {
 			continue
 		}
-		a.paused = false
-		l.eng.paused.Add(-1)
+		l.setPaused(a, false)
 		if e := l.watchAccepter(a); e != 0 {
 			l.pause(a)
 		}
@@ -117,9 +131,7 @@ func (l *loop) stopAccepting() {
 	for _, a := range l.accepters {
 		for l.accept(a) {
 		}
-		if a.paused {
-			l.eng.paused.Add(-1)
-		}
+		l.setPaused(a, false)
 		a.close()
 	}
 	l.chores.accept = 0

@@ -54,6 +54,7 @@ type conn struct {
 	tls    bool  // a hello was read: a server must answer it
 	waits  bool  // counted by the engine's limit of waiting hellos
 	queued bool  // in the loop's ready list
+	old    bool  // lived for settleAfter: the server's socket has all its options
 
 	slot, gen uint32 // where the loop keeps it, and which tenant of the slot it is
 	helloAt   micros // since start; 0: not reached

@@ -105,12 +105,11 @@ func (l *loop) unkeep(fl *flow) {
 	}
 }
 
-// block notes that end s takes no more until OUT is reported.
+// block notes that end s takes no more until OUT is reported. The end is
+// watched already, and changing that needs no memory: it does not fail.
 func (l *loop) block(c *conn, s side) {
 	c.ends[s].blocked = true
-	if !l.watchOut(c, s) {
-		l.later(c) // cannot be: an fd that is watched can be changed
-	}
+	l.watchOut(c, s)
 }
 
 // flush writes what is pending in f and reports whether nothing is left and

@@ -74,8 +74,18 @@ func pickReason(c *conn, err error) Reason {
 // hello is written at once: on a short path the connection is established by
 // then, and an event is saved.
 func (l *loop) connect(c *conn) bool {
-	fd, done, errno := socket.Dial(&c.pool.Targets[c.server.Index()], &c.pool.TCP)
-	if errno != 0 {
+	fd, done, errno := socket.Dial(c.target())
+	switch errno {
+	case 0:
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM: // no server's fault, and no other would do
+		at := c.at
+		l.finish(c, Culvert, ReasonConnectFailed)
+		if !at.closed {
+			l.eng.warn("no descriptor to dial with, pausing the listener", "listener", at.cfg.Name, "error", errno)
+			l.pause(at)
+		}
+		return true
+	default:
 		l.attemptFailed(c, connectReason(errno))
 		return false
 	}
@@ -124,7 +134,13 @@ func (l *loop) dialing(c *conn) {
 	}
 	e := &c.ends[server]
 	if e.err || e.hup {
-		l.failOver(c, connectReason(socket.Err(int(e.fd))))
+		errno := socket.Err(int(e.fd))
+		if !c.tls && connectReason(errno) == ReasonResetEarly {
+			l.connected(c, 0) // it was, and may have spoken before its reset
+			l.serverBroken(c, errno)
+			return
+		}
+		l.failOver(c, connectReason(errno))
 		return
 	}
 	if e.blocked {
@@ -162,7 +178,7 @@ func (l *loop) connected(c *conn, n int) {
 		l.answered(c)
 	}
 	l.schedule(c)
-	if c.ends[client].readable {
+	if c.ends[client].readable || c.ends[server].readable {
 		l.later(c)
 	}
 }
@@ -180,14 +196,19 @@ func (l *loop) failOver(c *conn, r Reason) {
 	l.dial(c)
 }
 
-// attemptFailed takes c back to where it was before the pick.
-func (l *loop) attemptFailed(c *conn, r Reason) {
+// noteFailure enters the present attempt among those that failed.
+func (l *loop) noteFailure(c *conn, r Reason) {
 	l.counters.failed(c, r)
 	l.eng.outcome(c.server, r, l.now)
 	if c.past == nil {
 		c.past = &past{}
 	}
 	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.try.since})
+}
+
+// attemptFailed takes c back to where it was before the pick.
+func (l *loop) attemptFailed(c *conn, r Reason) {
+	l.noteFailure(c, r)
 	c.try.why, c.try.left = r, c.serverID()
 	l.dropFlow(c, client)
 	l.dropFlow(c, server)
@@ -211,14 +232,17 @@ func (l *loop) giveUp(c *conn, r Reason) {
 	l.finish(c, Culvert, r)
 }
 
-// earlyEnd handles a server that ends before its first byte and reports
-// whether another gets the hello. Only when nothing but the hello went to the
-// server and the client has not ended may it be said twice.
+// earlyEnd handles a server that ends before its first byte, or does not say
+// one, and reports whether c has left it. Only when nothing but the hello went
+// to the server and the client has not ended may the hello be said to another;
+// else the end is the connection's.
 func (l *loop) earlyEnd(c *conn, r Reason) bool {
-	if c.try == nil {
+	switch {
+	case c.try == nil:
 		return false
-	}
-	if !c.try.replay || c.ends[client].fin || l.outOfTries(c) != "" {
+	case !c.try.replay || c.ends[client].fin:
+		l.noteFailure(c, r)
+		l.freeAttempt(c)
 		return false
 	}
 	l.failOver(c, r)
@@ -264,6 +288,9 @@ func (w *earlyWrite) note(ok bool) {
 		w.misses++
 	}
 }
+
+// target is the present server's address.
+func (c *conn) target() *socket.Target { return &c.pool.Targets[c.server.Index()] }
 
 // serverID is the index of the present server in the engine's counters.
 func (c *conn) serverID() int { return c.pool.first + c.server.Index() }

@@ -224,6 +224,12 @@ func (e *Engine) firstSocket(a socket.Addr, opt socket.ListenOptions) (*socket.L
 // a port given as 0 has become a real one.
 func (e *Engine) Addrs() []socket.Addr { return e.addrs }
 
+// Loops returns how many event loops there are.
+func (e *Engine) Loops() int { return len(e.loops) }
+
+// Active returns how many connections are served now.
+func (e *Engine) Active() int64 { return e.active.Load() }
+
 // Tick makes every loop look at the clock: for a Hooks.Now that jumped. It
 // returns when they have dealt with what was due.
 func (e *Engine) Tick() {

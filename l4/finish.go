@@ -122,7 +122,7 @@ func (l *loop) newAttempt() *attempt {
 		l.attempts = l.attempts[:n-1]
 		return a
 	}
-	return &attempt{hello: make([]byte, 0, spareHello)}
+	return new(attempt)
 }
 
 // What is kept of attempts for reuse: most hellos are shorter than
@@ -167,7 +167,7 @@ func (l *loop) writeRecord(c *conn, by Party, r Reason) {
 		ServerName: c.name, ALPN: c.alpn,
 		BytesUp: c.flows[client].bytes, BytesDown: c.flows[server].bytes,
 		Hello: c.helloAt.duration(), Connect: c.connectAt.duration(), FirstByte: c.firstAt.duration(),
-		Total: l.now - c.start, EndedBy: by, Reason: r,
+		Total: max(l.now-c.start, time.Microsecond), EndedBy: by, Reason: r,
 	}
 	if c.route != nil {
 		rec.Route = c.route.Label()

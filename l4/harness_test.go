@@ -1,17 +1,18 @@
 package l4
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/big"
+	mrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -411,54 +412,47 @@ func sh(t testing.TB, command string) {
 	}
 }
 
-// pattern is an endless stream in which every eight bytes depend on where
-// they are and on the seed, so that a byte that is lost, doubled or from
+// pattern is an endless stream: a long random block again and again, entered
+// at a place that depends on the seed. A byte that is lost, doubled or from
 // another stream is found. Read makes the stream and Write checks it.
 type pattern struct {
 	seed uint64
 	off  int64
 }
 
-func (p *pattern) Read(b []byte) (int, error) {
-	n := len(b)
-	for len(b) > 0 {
-		var w [8]byte
-		binary.LittleEndian.PutUint64(w[:], p.word())
-		if p.off%8 == 0 && len(b) >= 8 {
-			copy(b, w[:])
-			b, p.off = b[8:], p.off+8
-			continue
-		}
-		m := copy(b, w[p.off%8:])
-		b, p.off = b[m:], p.off+int64(m)
-	}
-	return n, nil
+// patternBlock has a prime length, so that no buffer size divides it.
+var patternBlock = sync.OnceValue(func() []byte {
+	b := make([]byte, 1<<20-3)
+	chacha := mrand.NewChaCha8([32]byte{1})
+	_, _ = chacha.Read(b)
+	return b
+})
+
+// here is the stream at off, up to the end of the block.
+func (p *pattern) here() []byte {
+	b := patternBlock()
+	enter := p.seed * 0x9e3779b97f4a7c15 % uint64(len(b))
+	return b[(enter+uint64(p.off))%uint64(len(b)):]
 }
 
-func (p *pattern) Write(b []byte) (int, error) {
-	for i := 0; i < len(b); {
-		w := p.word()
-		if p.off%8 == 0 && len(b)-i >= 8 {
-			if binary.LittleEndian.Uint64(b[i:]) != w {
-				return i, fmt.Errorf("stream %#x is wrong at byte %d", p.seed, p.off)
-			}
-			i, p.off = i+8, p.off+8
-			continue
-		}
-		if b[i] != byte(w>>(p.off%8*8)) {
-			return i, fmt.Errorf("stream %#x is wrong at byte %d", p.seed, p.off)
-		}
-		i, p.off = i+1, p.off+1
+func (p *pattern) Read(b []byte) (int, error) {
+	for left := b; len(left) > 0; {
+		n := copy(left, p.here())
+		left, p.off = left[n:], p.off+int64(n)
 	}
 	return len(b), nil
 }
 
-// word is the eight bytes around off: splitmix64.
-func (p *pattern) word() uint64 {
-	z := p.seed + uint64(p.off/8+1)*0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+func (p *pattern) Write(b []byte) (int, error) {
+	for left := b; len(left) > 0; {
+		want := p.here()
+		n := min(len(left), len(want))
+		if !bytes.Equal(left[:n], want[:n]) {
+			return len(b) - len(left), fmt.Errorf("stream %#x is wrong between bytes %d and %d", p.seed, p.off, p.off+int64(n))
+		}
+		left, p.off = left[n:], p.off+int64(n)
+	}
+	return len(b), nil
 }
 
 // send writes n bytes of the stream.
@@ -522,3 +516,6 @@ func fileConn(t testing.TB, fd int) net.Conn {
 	t.Cleanup(func() { c.Close() })
 	return c
 }
+
+// outq is how many bytes of fd's send queue are not acknowledged.
+func outq(fd int) int { return socket.Unacked(fd) }

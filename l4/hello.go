@@ -64,11 +64,7 @@ func (l *loop) moreHello(c *conn, b []byte) bool {
 		c.try.parser.Limit = c.at.maxHello()
 	}
 	a := c.try
-	if n := len(a.hello) + len(b); n > cap(a.hello) { // append would go over the cap by a quarter
-		room := min(max(n, 2*cap(a.hello)), c.at.maxHello()+helloSlack)
-		a.hello = append(make([]byte, 0, room), a.hello...)
-	}
-	a.hello = append(a.hello, b...)
+	a.hello = appendBounded(a.hello, b, c.at.maxHello()+helloSlack)
 	err := a.parser.Parse(a.hello, &l.hello)
 	var reject *sniff.Reject
 	switch {
@@ -82,11 +78,12 @@ func (l *loop) moreHello(c *conn, b []byte) bool {
 	return false
 }
 
-// appendBounded is append, except that the result never holds more memory than
-// it may ever need, which is max.
-func appendBounded(dst, b []byte, max int) []byte {
+// appendBounded is append, except that what comes in one piece takes no more
+// memory than it has bytes, and what grows never more than limit, which is as
+// much as there can be.
+func appendBounded(dst, b []byte, limit int) []byte {
 	if need := len(dst) + len(b); need > cap(dst) {
-		dst = append(make([]byte, 0, min(2*need, max)), dst...)
+		dst = append(make([]byte, 0, min(max(need, 2*cap(dst)), limit)), dst...)
 	}
 	return append(dst, b...)
 }

@@ -12,6 +12,7 @@ import (
 type listenerState struct {
 	max    int64 // 0: no limit of its own
 	active atomic.Int64
+	paused atomic.Int64 // loops in which it does not accept
 }
 
 // reserve takes a place for a connection in the engine and in the listener,
@@ -36,7 +37,7 @@ func (e *Engine) unreserve(s *listenerState) {
 
 // prefixLimit bounds how many connections wait for their hello per client
 // prefix: an IPv4 address, or an IPv6 /64, which is what one customer gets
-// (RFC 6177). Connections whose hello arrives whole with the accept never come
+// (RFC 6177). Peers on a unix socket have no prefix and no limit. Connections whose hello arrives whole with the accept never come
 // here. Safe for concurrent use.
 type prefixLimit struct {
 	max    int32 // <= 0: no limit
@@ -59,7 +60,7 @@ func prefixOf(a netip.Addr) netip.Addr {
 
 // enter counts one more connection, or reports that there are too many.
 func (p *prefixLimit) enter(a netip.Addr) bool {
-	if p.max <= 0 {
+	if p.max <= 0 || !a.IsValid() {
 		return true
 	}
 	key := prefixOf(a)
@@ -78,7 +79,7 @@ func (p *prefixLimit) enter(a netip.Addr) bool {
 
 // leave is the reverse of a successful enter.
 func (p *prefixLimit) leave(a netip.Addr) {
-	if p.max <= 0 {
+	if p.max <= 0 || !a.IsValid() {
 		return
 	}
 	key := prefixOf(a)

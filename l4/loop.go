@@ -229,10 +229,7 @@ const maxSpare = 1024
 
 // admit gives a new connection its slot.
 func (l *loop) admit() *conn {
-	c := &conn{}
-	if n := len(l.spare); n > 0 {
-		c, l.spare = l.spare[n-1], l.spare[:n-1]
-	}
+	c := l.newConn()
 	if n := len(l.empty); n > 0 {
 		c.slot, l.empty = l.empty[n-1], l.empty[:n-1]
 	} else {
@@ -246,6 +243,17 @@ func (l *loop) admit() *conn {
 	c.id = l.seq*uint64(len(l.eng.loops)) + uint64(l.id)
 	c.ends = [2]end{noEnd, noEnd}
 	c.start, c.active = l.now, l.now
+	return c
+}
+
+// newConn returns a recycled connection, or a new one.
+func (l *loop) newConn() *conn {
+	n := len(l.spare)
+	if n == 0 {
+		return new(conn)
+	}
+	c := l.spare[n-1]
+	l.spare = l.spare[:n-1]
 	return c
 }
 
@@ -273,9 +281,16 @@ type interner map[string]string
 
 const maxInterned = 4096
 
+// maxInternedLen is the longest string worth keeping: that of a server name.
+// An ALPN list can take most of a hello.
+const maxInternedLen = 253
+
 func (in interner) get(b []byte) string {
 	if s, ok := in[string(b)]; ok {
 		return s
+	}
+	if len(b) > maxInternedLen {
+		return string(b)
 	}
 	if len(in) >= maxInterned {
 		clear(in)

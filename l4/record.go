@@ -13,7 +13,7 @@ type Record struct {
 	Start      time.Time
 	Client     netip.AddrPort // zero for a unix peer
 	Listener   string
-	ServerName string // normalised; "" when the hello had none
+	ServerName string // normalised; "" when the hello had none; an IP literal or a bad name as it was sent
 	ALPN       string // offered values joined by commas, in order
 	Route      string // label of the route, "" when none was reached
 	Pool       string
@@ -66,7 +66,6 @@ const (
 	ReasonHalfCloseTimeout Reason = "half_close_timeout" // one side ended, the other went silent
 	ReasonLifetime         Reason = "lifetime"           // the listener's or pool's limit of age
 	ReasonDrained          Reason = "drained"            // still open at the end of the drain
-	ReasonKilled           Reason = "killed"             // by command
 
 	ReasonHelloTimeout  Reason = "hello_timeout"   // no whole hello in time
 	ReasonHelloClosed   Reason = "hello_closed"    // the client left before its hello was whole

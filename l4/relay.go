@@ -209,6 +209,7 @@ func (l *loop) endFlow(c *conn, f side) bool {
 		c.try.replay = false // the client has ended
 	}
 	socket.ShutdownWrite(int(c.ends[f.other()].fd))
+	c.active = l.now // what follows has the half-close timeout from here
 	l.schedule(c)
 	return true
 }

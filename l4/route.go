@@ -9,6 +9,9 @@ func (l *loop) routeHello(c *conn) {
 	c.tls = true
 	c.helloAt = c.since(l.now)
 	c.name = l.names.get(h.ServerName())
+	if h.IPLiteral {
+		c.name = l.names.get(h.RawName()) // for the record; it routes as no name
+	}
 	c.alpn = l.alpnOf(h)
 	c.route = c.at.cfg.Table.Lookup(h.ServerName(), h).Route
 	l.counters.took(c.route.id)

@@ -39,9 +39,10 @@ func (l *loop) splice(c *conn, f side) (int, bool) {
 	case e != 0:
 		l.giveBack(fl)
 		return 0, l.sourceFailed(c, f, e)
-	case n == 0:
+	case n == 0: // the end, or urgent data that no event has told of: read knows
+		fl.splicing = false
 		l.giveBack(fl)
-		return 0, l.sourceEnded(c, f)
+		return 0, true
 	}
 	fl.splicing = n >= bulkLow
 	if c.try != nil && f == client {
@@ -149,11 +150,10 @@ func (l *loop) evict(c *conn, f side) bool {
 		return false
 	}
 	k := &kept{b: make([]byte, fl.pipe.Len)}
-	for n := 0; n < len(k.b); {
+	for n := 0; fl.pipe.Len > 0; {
 		m, e := fl.pipe.Read(k.b[n:])
-		if e != 0 || m == 0 {
-			l.finish(c, Culvert, ReasonKilled) // cannot be: a pipe holds what it took
-			return true
+		if e != 0 {
+			panic("l4: a pipe does not give what it took: " + e.Error())
 		}
 		n += m
 	}

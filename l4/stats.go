@@ -10,7 +10,9 @@ type Stats struct {
 
 	KeptBytes int64 // held in user space now, waiting for slow peers
 	Pipes     int64 // pipes open now, pooled ones included
-	Paused    int64 // listeners that do not accept now (limits, no fds)
+	Paused    int64 // listeners that some loop does not accept on now (limits, no fds)
+
+	MaxConnections int64 // the most that are served at once
 }
 
 // ListenerStats counts the connections of one listener.
@@ -53,6 +55,8 @@ func (e *Engine) Stats() *Stats {
 		KeptBytes: e.kept.Load(),
 		Pipes:     e.pipes.pipes.Load(),
 		Paused:    e.paused.Load(),
+
+		MaxConnections: e.maxConns,
 	}
 	e.nameStats(s)
 	for _, l := range e.loops {

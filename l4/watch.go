@@ -61,10 +61,13 @@ func (l *loop) due(c *conn) (time.Duration, *wheel) {
 	case phaseDial:
 		return c.attemptDeadline(orDefault(c.pool.ConnectTimeout, DefaultConnectTimeout)), &l.fine
 	case phaseRelay:
-		if c.try != nil {
+		if c.awaitsFirstByte() {
 			return c.attemptDeadline(orDefault(c.pool.FirstByteTimeout, DefaultFirstByteTimeout)), &l.fine
 		}
 		at, _ := c.relayDeadline()
+		if young := c.settleAt(); !c.old && (at == 0 || young < at) {
+			at = young
+		}
 		return at, &l.coarse
 	case phaseGoodbye:
 		return c.bye.until, &l.coarse
@@ -73,6 +76,9 @@ func (l *loop) due(c *conn) (time.Duration, *wheel) {
 	}
 	return 0, nil
 }
+
+// awaitsFirstByte reports whether the server has to answer within a time.
+func (c *conn) awaitsFirstByte() bool { return c.try != nil && c.pool.FirstByteTimeout >= 0 }
 
 // attemptDeadline bounds one step of an attempt, within the time for all.
 func (c *conn) attemptDeadline(step time.Duration) time.Duration {
@@ -103,6 +109,10 @@ func (l *loop) expired(c *conn) {
 	case phaseDial:
 		l.failOver(c, ReasonConnectTimeout)
 	case phaseRelay:
+		if !c.old && !c.awaitsFirstByte() && l.now >= c.settleAt() {
+			l.settle(c)
+			return
+		}
 		l.silent(c)
 	case phaseGoodbye:
 		l.finish(c, c.bye.by, c.bye.reason)
@@ -111,10 +121,25 @@ func (l *loop) expired(c *conn) {
 	}
 }
 
+// settleAfter is the age at which a connection is worth the calls that set
+// the options of the server's socket.
+const settleAfter = time.Second
+
+func (c *conn) settleAt() time.Duration {
+	return c.start + time.Duration(c.connectAt)*time.Microsecond + settleAfter
+}
+
+// settle makes a connection ready for a long life.
+func (l *loop) settle(c *conn) {
+	c.old = true
+	c.target().Settle(int(c.ends[server].fd), &c.pool.TCP)
+	l.schedule(c)
+}
+
 // silent ends a relay whose deadline has passed, unless its server has yet to
 // say its first byte and another one may be asked.
 func (l *loop) silent(c *conn) {
-	if c.try == nil {
+	if !c.awaitsFirstByte() {
 		_, why := c.relayDeadline()
 		l.finish(c, Culvert, why)
 		return

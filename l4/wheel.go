@@ -92,7 +92,8 @@ func (w *wheel) next() (time.Duration, bool) {
 // connections, which is then in no wheel. f may add and remove connections.
 func (w *wheel) expire(now time.Duration, f func(*conn)) {
 	to := int64(now / w.tick)
-	for n := 0; w.now < to && n < wheelSlots; n++ {
+	w.now = max(w.now, to-wheelSlots) // after a long sleep once round is enough
+	for w.now < to {
 		w.now++
 		slot := w.now % wheelSlots
 		if w.used[slot/64]>>(slot%64)&1 == 0 {
@@ -103,5 +104,4 @@ func (w *wheel) expire(now time.Duration, f func(*conn)) {
 			f(c)
 		}
 	}
-	w.now = max(w.now, to)
 }

@@ -188,9 +188,11 @@ func (e *explanation) followTries(p *l4.Pool) {
 	if p.Tries >= 0 {
 		e.Tries = min(up, cmp.Or(p.Tries, l4.DefaultTries))
 	}
-	if e.Tries < up {
-		e.note("a connection tries at most %d of the %d servers", e.Tries, up)
+	if e.Tries >= up {
+		return
 	}
+	e.note("a connection tries at most %d of the %d servers", e.Tries, up)
+	e.Failover = e.Failover[:min(len(e.Failover), e.Tries-1)]
 }
 
 // noteHosts warns of servers whose address, and so whose place in the order,

@@ -59,7 +59,7 @@ var errReported = errors.New("reported")
 func run(path, format string, stderr io.Writer) error {
 	signal.Ignore(syscall.SIGPIPE) // a reader of our output that leaves is no reason to end
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
 	out := newSpool(stderr)
@@ -79,7 +79,18 @@ func run(path, format string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return s.drain(<-signals, signals)
+	return s.drain(s.awaitEnd(signals), signals)
+}
+
+// awaitEnd returns the first signal that asks for the end.
+func (s *service) awaitEnd(signals <-chan os.Signal) os.Signal {
+	for sig := range signals {
+		if sig != syscall.SIGHUP {
+			return sig
+		}
+		s.log.Warn("SIGHUP does nothing: a changed configuration needs a restart")
+	}
+	return nil
 }
 
 func newLogger(w io.Writer, format string) (*slog.Logger, error) {
@@ -153,7 +164,19 @@ func (s *service) startEngine(cfg *l4.Config) error {
 	for i, addr := range engine.Addrs() {
 		s.log.Info("listening on "+addr.String(), "listener", cfg.Listeners[i].Name)
 	}
+	s.tellLimit(cfg.Limits.Connections)
 	return nil
+}
+
+// tellLimit says how many connections fit, which the file may have thought
+// otherwise about.
+func (s *service) tellLimit(configured int) {
+	limit := s.engine.Stats().MaxConnections
+	if int64(configured) > limit {
+		s.log.Warn("limits.connections is more than the descriptors carry (ulimit -n, LimitNOFILE)", "connections", limit, "configured", configured)
+		return
+	}
+	s.log.Info("ready", "max_connections", limit, "loops", s.engine.Loops())
 }
 
 // reserveThreads sees to it that Go runs a goroutine more than there are
@@ -197,11 +220,18 @@ func (s *service) drain(sig os.Signal, signals <-chan os.Signal) error {
 		s.closeOutputs(flushTimeout)
 		s.log.Info("stopped", "connections_cut", n)
 		return nil
-	case sig = <-signals:
+	case sig = <-s.nextEnd(signals):
 		s.closeOutputs(abandonTimeout)
-		s.log.Error("a second signal ended the drain", "signal", sig)
+		s.log.Error("a second signal ended the drain", "signal", sig, "connections_cut", s.engine.Active())
 		return errReported
 	}
+}
+
+// nextEnd delivers what awaitEnd returns.
+func (s *service) nextEnd(signals <-chan os.Signal) <-chan os.Signal {
+	end := make(chan os.Signal, 1)
+	go func() { end <- s.awaitEnd(signals) }()
+	return end
 }
 
 // closeOutputs ends what depends on the engine, as far as it does in time.

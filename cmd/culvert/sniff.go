@@ -21,8 +21,8 @@ func sniffCommand() *cobra.Command {
 what the ClientHello in them says. Bytes that culvert would reject are an error
 with the reason and the alert a client would get.`,
 		Example: `  culvert sniff < hello.bin
-  openssl s_client -connect localhost:8443 -servername chat.example.com &
-  nc -l -p 8443 | culvert sniff`,
+  nc -l 8443 | culvert sniff &
+  openssl s_client -connect localhost:8443 -servername chat.example.com`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return sniffTo(cmd.OutOrStdout(), cmd.InOrStdin())

@@ -26,14 +26,18 @@ func (t *Target) Addr() Addr { return t.addr }
 // HUP event, or the success of a write.
 //
 // EAGAIN of a unix socket means that the server's backlog is full.
-func Dial(t *Target, o *Options) (fd int, done bool, _ Errno) {
+//
+// The socket has TCP_NODELAY. What an accepted socket inherits has to be set
+// on a dialed one with a call for each option, and none of Options matters in
+// the first second: see Settle.
+func Dial(t *Target) (fd int, done bool, _ Errno) {
 	r, _, e := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(t.sa.domain), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if e != 0 {
 		return -1, false, e
 	}
 	fd = int(r)
 	if !t.addr.IsUnix() {
-		o.apply(fd)
+		noDelay(fd)
 	}
 	_, _, e = syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&t.sa.raw)), uintptr(t.sa.len))
 	switch e {
@@ -44,4 +48,12 @@ func Dial(t *Target, o *Options) (fd int, done bool, _ Errno) {
 	}
 	Close(fd)
 	return -1, false, e
+}
+
+// Settle sets o on a dialed socket. Done only for connections that live longer
+// than a moment, it saves short ones five calls, 1.3 us.
+func (t *Target) Settle(fd int, o *Options) {
+	if !t.addr.IsUnix() {
+		o.apply(fd)
+	}
 }

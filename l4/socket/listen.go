@@ -147,7 +147,7 @@ func removeStale(a Addr) error {
 		return errors.New("the path exists and is not a socket")
 	}
 	t := NewTarget(a)
-	fd, _, e := Dial(&t, &Options{})
+	fd, _, e := Dial(&t)
 	switch e {
 	case unix.ECONNREFUSED:
 		return os.Remove(a.path)

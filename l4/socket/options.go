@@ -42,10 +42,10 @@ func orDefault[T time.Duration | int](v, def T) T {
 	return v
 }
 
-// apply sets o on a TCP socket. Errors are ignored: a kernel that refuses an
-// option still serves.
+// apply sets o on a TCP socket, with TCP_NODELAY. Errors are ignored: a kernel
+// that refuses an option still serves.
 func (o *Options) apply(fd int) {
-	setInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	noDelay(fd)
 	if t := orDefault(o.UserTimeout, DefaultUserTimeout); t > 0 {
 		setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t/time.Millisecond))
 	}
@@ -58,6 +58,10 @@ func (o *Options) apply(fd int) {
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(orDefault(o.KeepaliveInterval, DefaultKeepaliveInterval)))
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, orDefault(o.KeepaliveCount, DefaultKeepaliveCount))
 }
+
+// noDelay turns Nagle's algorithm off: a relay writes when it has something to
+// pass on, and must not wait for more.
+func noDelay(fd int) { setInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
 
 // seconds rounds up: the kernel refuses 0.
 func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -51,7 +51,7 @@ var (
 		"Connections that a route took.", "listener", "route", "pool")
 
 	serverConnections = counter("culvert_server_connections_total",
-		"Connections relayed to a server.", "pool", "server")
+		"Connections established to a server.", "pool", "server")
 	serverActive = gauge("culvert_server_connections_active",
 		"Connections being dialed or relayed to a server now.", "pool", "server")
 	serverBytes = counter("culvert_server_bytes_total",
@@ -61,6 +61,8 @@ var (
 	failovers = counter("culvert_failovers_total",
 		"Failed attempts at a server that another server followed.", "pool", "server")
 
+	connectionsLimit = gauge("culvert_connections_limit",
+		"Connections that the process serves at most.")
 	keptBytes = gauge("culvert_kept_bytes",
 		"Bytes held in user space for peers that read slowly.")
 	pipes = gauge("culvert_pipes",
@@ -76,7 +78,7 @@ var (
 var metrics = []*metric{
 	connections, connectionsActive, connectionsEnded, rejects, routeConnections,
 	serverConnections, serverActive, serverBytes, attemptsFailed, failovers,
-	keptBytes, pipes, listenersPaused, logDropped, buildInfo,
+	connectionsLimit, keptBytes, pipes, listenersPaused, logDropped, buildInfo,
 }
 
 // collector turns one l4.Stats into samples at each scrape.
@@ -102,6 +104,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for i := range stats.Servers {
 		s.server(&stats.Servers[i])
 	}
+	s.add(connectionsLimit, float64(stats.MaxConnections))
 	s.add(keptBytes, float64(stats.KeptBytes))
 	s.add(pipes, float64(stats.Pipes))
 	s.add(listenersPaused, float64(stats.Paused))
@@ -171,7 +174,7 @@ func (s *samples) server(v *l4.ServerStats) {
 func isReject(r l4.Reason) bool {
 	switch r {
 	case l4.ReasonClosed, l4.ReasonReset, l4.ReasonStalled, l4.ReasonIdleTimeout,
-		l4.ReasonHalfCloseTimeout, l4.ReasonLifetime, l4.ReasonDrained, l4.ReasonKilled:
+		l4.ReasonHalfCloseTimeout, l4.ReasonLifetime, l4.ReasonDrained:
 		return false
 	}
 	return true

@@ -61,7 +61,7 @@ culvert_server_bytes_total{direction="up",pool="mattermost",server="app-1"} 1.04
 # TYPE culvert_server_connections_active gauge
 culvert_server_connections_active{pool="mattermost",server="10.0.0.12:443"} 3
 culvert_server_connections_active{pool="mattermost",server="app-1"} 4
-# HELP culvert_server_connections_total Connections relayed to a server.
+# HELP culvert_server_connections_total Connections established to a server.
 # TYPE culvert_server_connections_total counter
 culvert_server_connections_total{pool="mattermost",server="10.0.0.12:443"} 30
 culvert_server_connections_total{pool="mattermost",server="app-1"} 40
@@ -152,7 +152,6 @@ func TestEveryRelayReasonIsNoReject(t *testing.T) {
 		{l4.ReasonHalfCloseTimeout, false},
 		{l4.ReasonLifetime, false},
 		{l4.ReasonDrained, false},
-		{l4.ReasonKilled, false},
 		{l4.ReasonHelloTimeout, true},
 		{l4.ReasonHelloClosed, true},
 		{l4.ReasonHelloLimit, true},
