@@ -3,7 +3,6 @@ package balancer
 import (
 	"cmp"
 	"math"
-	"math/bits"
 	"slices"
 	"strings"
 )
@@ -18,6 +17,7 @@ import (
 type rendezvous struct {
 	classes []weightClass
 	long    longInputs
+	ahead   ahead // the same for first; empty when there are too many classes
 }
 
 // A weightClass is the members of one weight in the order of their
@@ -35,23 +35,27 @@ type hashedMember struct {
 
 func newRendezvous(members []*Server) *rendezvous {
 	r := new(rendezvous)
-	for _, s := range byIdentity(members) {
+	sorted := byIdentity(members)
+	for _, s := range sorted {
 		m := hashedMember{suffix: newSuffix(s.name), slot: int32(s.slot)}
-		c := r.class(float64(s.weight))
-		c.members = append(c.members, m)
+		i := r.class(float64(s.weight))
+		r.classes[i].members = append(r.classes[i].members, m)
 		r.long = r.long || m.suffix.size >= 32
+	}
+	if len(r.classes) <= fewClasses {
+		r.prepareFirst(sorted)
 	}
 	return r
 }
 
-// class returns the class of a weight, adding it when it is new.
-func (r *rendezvous) class(weight float64) *weightClass {
+// class returns which class has a weight, adding it when it is new.
+func (r *rendezvous) class(weight float64) int {
 	i := slices.IndexFunc(r.classes, func(c weightClass) bool { return c.weight == weight })
 	if i < 0 {
 		i = len(r.classes)
 		r.classes = append(r.classes, weightClass{weight: weight, inverse: 1 / weight})
 	}
-	return &r.classes[i]
+	return i
 }
 
 // byIdentity returns members sorted by identity.
@@ -61,8 +65,8 @@ func byIdentity(members []*Server) []*Server {
 	return sorted
 }
 
-// compareIdentity orders servers by identity, shorter ones first: hashing
-// has a little less to do when lengths seldom change.
+// compareIdentity orders servers by identity, shorter ones first, so that
+// those which take the same steps of hashing are together.
 func compareIdentity(a, b *Server) int {
 	return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
 }
@@ -83,77 +87,6 @@ func (r *rendezvous) pick(a *attempt) *Server {
 			return s
 		}
 	}
-}
-
-// first returns the slot of the member with the highest score, whatever its
-// state. It is not sure when there are too many weights, or the best of two
-// are too close to call.
-func (r *rendezvous) first(p *prefix) (slot int32, sure bool) {
-	if len(r.classes) == 1 {
-		c := &r.classes[0]
-		return c.members[c.first(p).member].slot, true
-	}
-	if len(r.classes) > fewClasses {
-		return 0, false
-	}
-	return r.firstOfFew(p)
-}
-
-// firstOfFew is first for 2 to fewClasses classes. It compares them by bounds
-// of the logarithms, which are several times faster than logarithms. Nothing
-// branches on a hash, since every other such branch would be mispredicted:
-// the leading class's number rides in the bound's lowest bits.
-func (r *rendezvous) firstOfFew(p *prefix) (slot int32, sure bool) {
-	var tops [fewClasses]top
-	least := uint64(math.MaxUint64)
-	for i := range r.classes {
-		t := r.classes[i].first(p)
-		t.bound = math.Float64bits(lnAtLeast(t.hash)*r.classes[i].inverse)&^(fewClasses-1) | uint64(i)
-		least = lower(least, t.bound)
-		tops[i] = t
-	}
-	lead := least % fewClasses
-	t, c := &tops[lead], &r.classes[lead]
-	most := math.Float64bits(lnAtMost(t.hash) * c.inverse)
-	for i := range tops[:len(r.classes)] {
-		if tops[i].bound <= most && uint64(i) != lead {
-			return 0, false
-		}
-	}
-	return c.members[t.member].slot, true
-}
-
-// lower is min, which compiles to a branch in a loop like first's.
-func lower(a, b uint64) uint64 {
-	_, less := bits.Sub64(a, b, 0)
-	return b ^ (a^b)&-less
-}
-
-// fewClasses is how many weights first can tell apart; a power of two.
-const fewClasses = 8
-
-// A top is the highest hash of a class and the member whose it is.
-type top struct {
-	hash   uint64
-	member int
-	bound  uint64 // at most -ln(hash)/weight, as a float's bits, which compare alike
-}
-
-// first returns the highest hash among the class's members.
-func (c *weightClass) first(p *prefix) (t top) {
-	var size, begun uint64
-	for i := range c.members {
-		s := &c.members[i].suffix
-		if s.size != size || size >= 32 {
-			size, begun = s.size, s.begin(p)
-		}
-		h := s.tail.finish(begun)
-		if h > t.hash {
-			t.member = i
-		}
-		t.hash = max(t.hash, h)
-	}
-	return t
 }
 
 // best returns the member with the highest score of those that can be had.
@@ -195,21 +128,3 @@ func (c *weightClass) best(a *attempt, p *prefix) (best *Server, most uint64) {
 func rank(h uint64, weight float64) float64 {
 	return math.Log((float64(h)+0.5)/(1<<64)) / weight
 }
-
-// lnAtLeast returns a lower bound of -ln((h+0.5)/2^64): with x the argument's
-// distance from 1 it is x + x^2/2 + x^3/3 + ..., of which it takes four
-// terms, grouped so that fewer steps wait for one another.
-func lnAtLeast(h uint64) float64 {
-	x := distance(h)
-	return x * ((1 + x*(1.0/2)) + x*x*(1.0/3+x*(1.0/4)))
-}
-
-// lnAtMost returns an upper bound of the same: the four terms, no less than
-// what all the others add up to, and more than rounding can have lost.
-func lnAtMost(h uint64) float64 {
-	x := distance(h)
-	return (lnAtLeast(h)+x*x*x*x*x/(5*(1-x)))*(1+1e-9) + 1e-15
-}
-
-// distance returns 1 - (h+0.5)/2^64 rounded down to a multiple of 2^-53.
-func distance(h uint64) float64 { return float64(int64(^h>>11)) * (1.0 / (1 << 53)) }

@@ -143,10 +143,10 @@ func (t *tail) finish(h uint64) uint64 {
 		h = stepWord(h, t.words[i])
 	}
 	if t.nHalf != 0 {
-		h = bits.RotateLeft64(h^t.half, 23)*prime2 + prime3
+		h = stepHalf(h, t.half)
 	}
 	for i := range min(t.nBytes, uint8(len(t.bytes))) {
-		h = bits.RotateLeft64(h^t.bytes[i], 11) * prime1
+		h = stepByte(h, t.bytes[i])
 	}
 	return avalanche(h)
 }
@@ -168,6 +168,14 @@ func round(lane, word uint64) uint64 {
 
 func stepWord(h, rounded uint64) uint64 {
 	return bits.RotateLeft64(h^rounded, 27)*prime1 + prime4
+}
+
+func stepHalf(h, multiplied uint64) uint64 {
+	return bits.RotateLeft64(h^multiplied, 23)*prime2 + prime3
+}
+
+func stepByte(h, multiplied uint64) uint64 {
+	return bits.RotateLeft64(h^multiplied, 11) * prime1
 }
 
 func mergeLane(h, rounded uint64) uint64 { return (h^rounded)*prime1 + prime4 }
