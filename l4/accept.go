@@ -52,6 +52,9 @@ func (l *loop) accept(a *accepter) bool {
 		}
 		l.counters.accepted(a.id)
 		l.welcome(a, fd, peer)
+		if a.paused {
+			return false // there was nothing left to dial with
+		}
 	}
 	return true
 }
@@ -59,14 +62,14 @@ func (l *loop) accept(a *accepter) bool {
 // acceptFailed reports whether accepting ends for now. Errors of a single
 // connection do not end it (accept(2), "Error handling").
 func (l *loop) acceptFailed(a *accepter, e socket.Errno) bool {
-	switch e {
-	case syscall.EAGAIN:
+	switch {
+	case e == syscall.EAGAIN:
 		return true
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
+	case exhausted(e):
 		l.eng.warn("accept failed, pausing the listener", "listener", a.cfg.Name, "error", e)
 		l.pause(a)
 		return true
-	case syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP:
+	case e == syscall.EBADF, e == syscall.EINVAL, e == syscall.ENOTSOCK, e == syscall.EOPNOTSUPP:
 		l.eng.warn("accept failed for good", "listener", a.cfg.Name, "error", e)
 		_ = l.poll.Del(a.sock.FD())
 		return true
@@ -129,6 +132,7 @@ func (l *loop) resumeAccepters() {
 // stopAccepting takes what the accept queues hold and closes the listeners.
 func (l *loop) stopAccepting() {
 	for _, a := range l.accepters {
+		l.setPaused(a, false)
 		for l.accept(a) {
 		}
 		l.setPaused(a, false)

@@ -70,39 +70,35 @@ func pickReason(c *conn, err error) Reason {
 	return ReasonTriesExhausted
 }
 
-// connect starts an attempt at c.server and reports whether it stands. The
-// hello is written at once: on a short path the connection is established by
-// then, and an event is saved.
+// connect starts an attempt at c.server and reports whether it stands, or c
+// ended.
 func (l *loop) connect(c *conn) bool {
 	fd, done, errno := socket.Dial(c.target())
-	switch errno {
-	case 0:
-	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM: // no server's fault, and no other would do
-		at := c.at
-		l.finish(c, Culvert, ReasonConnectFailed)
-		if !at.closed {
-			l.eng.warn("no descriptor to dial with, pausing the listener", "listener", at.cfg.Name, "error", errno)
-			l.pause(at)
-		}
+	switch {
+	case exhausted(errno):
+		l.noResources(c, errno)
 		return true
-	default:
+	case errno != 0:
 		l.attemptFailed(c, connectReason(errno))
 		return false
 	}
 	c.ends[server] = end{fd: int32(fd)}
 	c.phase = phaseDial
-	if len(c.try.hello) == 0 {
-		if done {
-			l.connected(c, 0)
-			return true
-		}
-		return l.awaitConnect(c)
-	}
+	return l.greet(c, done)
+}
+
+// greet writes the hello at once: on a short path the connection is
+// established by then, and an event is saved.
+func (l *loop) greet(c *conn, done bool) bool {
 	early := &l.early[c.serverID()]
-	if !done && !early.worthTrying() {
+	switch {
+	case done && len(c.try.hello) == 0:
+		l.connected(c, 0)
+		return true
+	case len(c.try.hello) == 0, !done && !early.worthTrying():
 		return l.awaitConnect(c)
 	}
-	n, errno := socket.Write(fd, c.try.hello)
+	n, errno := socket.Write(int(c.ends[server].fd), c.try.hello)
 	early.note(errno == 0)
 	switch {
 	case errno == 0, errno == syscall.EAGAIN && done:
@@ -115,14 +111,29 @@ func (l *loop) connect(c *conn) bool {
 	return false
 }
 
+// exhausted reports whether the machine or the process has run out of what
+// every connection needs: no server's fault, and no other server would do.
+func exhausted(e socket.Errno) bool {
+	return e == syscall.EMFILE || e == syscall.ENFILE || e == syscall.ENOBUFS || e == syscall.ENOMEM
+}
+
+// noResources ends c and stops accepting for a while.
+func (l *loop) noResources(c *conn, e socket.Errno) {
+	at := c.at
+	l.finish(c, Culvert, ReasonNoResources)
+	if !at.closed {
+		l.eng.warn("out of descriptors or memory, pausing the listener", "listener", at.cfg.Name, "error", e)
+		l.pause(at)
+	}
+}
+
 // awaitConnect waits for the event that says how connect(2) went.
 func (l *loop) awaitConnect(c *conn) bool {
 	c.ends[server].blocked = true
-	if !l.watchOut(c, server) {
-		l.attemptFailed(c, ReasonConnectFailed)
-		return false
+	if !l.watchOut(c, server) || !l.watch(c, client) {
+		l.noResources(c, syscall.ENOMEM)
+		return true
 	}
-	l.watch(c, client)
 	l.schedule(c)
 	return true
 }
@@ -168,7 +179,7 @@ func (l *loop) connected(c *conn, n int) {
 	up.bytes = uint64(n)
 	l.counters.connected(c, n)
 	if !l.watch(c, server) || !l.watch(c, client) {
-		l.finish(c, Culvert, ReasonConnectFailed)
+		l.noResources(c, syscall.ENOMEM)
 		return
 	}
 	if rest := c.try.hello[n:]; len(rest) > 0 {

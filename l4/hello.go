@@ -112,7 +112,10 @@ func (l *loop) waitForHello(c *conn) {
 		return
 	}
 	c.waits = true
-	l.watch(c, client)
+	if !l.watch(c, client) {
+		l.noResources(c, syscall.ENOMEM)
+		return
+	}
 	if c.timer.in == nil {
 		l.schedule(c)
 	}

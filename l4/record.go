@@ -71,6 +71,7 @@ const (
 	ReasonHelloClosed   Reason = "hello_closed"    // the client left before its hello was whole
 	ReasonHelloLimit    Reason = "hello_limit"     // too many waiting connections from one prefix
 	ReasonMemoryLimit   Reason = "memory_limit"    // the bound on kept bytes
+	ReasonNoResources   Reason = "no_resources"    // the kernel has no descriptor or no memory
 	ReasonNoRoute       Reason = "no_route"        // refused with unrecognized_name
 	ReasonClosedByRoute Reason = "closed_by_route" // closed without a word, as configured
 
