@@ -101,7 +101,8 @@ type attempt struct {
 	parser sniff.Parser
 	sel    balancer.Selection
 	tries  int
-	since  time.Duration // the pick, then the connect, of the present server
+	picked time.Duration // the present server's turn came
+	since  time.Duration // the same, then its connect: what the deadlines count from
 	limit  time.Duration // when failing over stops; 0: never
 	kept   int           // bytes counted against the engine's bound
 	replay bool          // the hello may be given to another server

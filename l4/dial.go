@@ -38,7 +38,7 @@ func (l *loop) dial(c *conn) {
 		}
 		c.server = srv
 		c.try.tries++
-		c.try.since = l.now
+		c.try.picked, c.try.since = l.now, l.now
 		if l.connect(c) {
 			return
 		}
@@ -214,7 +214,7 @@ func (l *loop) noteFailure(c *conn, r Reason) {
 	if c.past == nil {
 		c.past = &past{}
 	}
-	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.try.since})
+	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.try.picked})
 }
 
 // attemptFailed takes c back to where it was before the pick.

@@ -11,7 +11,7 @@ import (
 // Bounds of what is done for a connection after its end was decided.
 const (
 	goodbyeTime  = time.Second     // for the client to read an alert and leave
-	goodbyeBytes = 64 << 10        // of its input, read meanwhile
+	goodbyeBytes = 64 << 10        // of its input, read meanwhile, and more until it has all of ours
 	ackTime      = 5 * time.Second // for the client to acknowledge what it gets before a reset
 	ackPoll      = fineTick
 )
@@ -77,17 +77,22 @@ func (l *loop) goodbye(c *conn, by Party, r Reason) {
 	l.discard(c)
 }
 
-// discard reads and forgets the client's input until it ends, or there is too
-// much of it.
+// discard reads and forgets the client's input until it ends, or until there
+// is too much of it and everything sent to the client has arrived.
 func (l *loop) discard(c *conn) {
 	e := &c.ends[client]
-	for {
+	for budget := turnBudget; ; {
+		if budget <= 0 {
+			l.later(c)
+			return
+		}
 		n, errno := socket.Read(int(e.fd), l.buf)
 		if errno == syscall.EAGAIN {
 			return
 		}
 		c.bye.discarded += n
-		if errno != 0 || n == 0 || c.bye.discarded > goodbyeBytes {
+		budget -= n
+		if errno != 0 || n == 0 || c.bye.discarded > goodbyeBytes && socket.Unacked(int(e.fd)) == 0 {
 			l.finish(c, c.bye.by, c.bye.reason)
 			return
 		}

@@ -28,7 +28,7 @@ func (l *loop) readHello(c *conn) {
 			l.finish(c, Client, ReasonHelloClosed)
 			return
 		default:
-			e.readable = n == l.helloRoom(c) || e.fin
+			e.readable = n == l.helloRoom(c) || e.fin || e.urgent
 			if !l.moreHello(c, l.buf[:n]) {
 				return
 			}

@@ -78,7 +78,7 @@ func (p *pipePool) take(stock *[]*socket.Pipe, kind, size int) *socket.Pipe {
 		pipe.Close()
 	}
 	p.budget.release(size)
-	p.dry = true
+	p.dry = size == smallPipe // a big one may be more than fs.pipe-max-size
 	return nil
 }
 

@@ -1,0 +1,762 @@
+package socket
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds every wait of a test.
+const patience = 20 * time.Second
+
+func TestAddrRoundTrip(t *testing.T) {
+	for _, tt := range []struct {
+		in, want string
+		domain   int
+	}{
+		{"192.0.2.1:443", "192.0.2.1:443", unix.AF_INET},
+		{"0.0.0.0:0", "0.0.0.0:0", unix.AF_INET},
+		{"255.255.255.255:65535", "255.255.255.255:65535", unix.AF_INET},
+		{"[2001:db8::1]:443", "[2001:db8::1]:443", unix.AF_INET6},
+		{"[::]:256", "[::]:256", unix.AF_INET6},
+		{"[::1]:1", "[::1]:1", unix.AF_INET6},
+		{"[::ffff:192.0.2.1]:443", "192.0.2.1:443", unix.AF_INET},
+	} {
+		a := IP(netip.MustParseAddrPort(tt.in))
+		sa := a.kernel()
+		if got := fromKernel(&sa.raw).String(); a.String() != tt.want || got != tt.want || sa.domain != tt.domain {
+			t.Errorf("%s: got %s, and %s of family %d from the kernel's form; want %s of family %d", tt.in, a, got, sa.domain, tt.want, tt.domain)
+		}
+		if a.IsUnix() || !a.IsValid() || a.Path() != "" {
+			t.Errorf("%s: got unix %v, valid %v, path %q", tt.in, a.IsUnix(), a.IsValid(), a.Path())
+		}
+	}
+	if (Addr{}).IsValid() {
+		t.Error("the zero Addr is valid")
+	}
+}
+
+func TestMappedPeerIsItsIPv4Address(t *testing.T) {
+	var raw unix.RawSockaddrAny
+	mapped := netip.MustParseAddrPort("[::ffff:192.0.2.1]:443")
+	sa := Addr{ip: mapped}.kernel() // as a dual-stack listener sees it
+	raw = sa.raw
+	if got, want := fromKernel(&raw), netip.MustParseAddrPort("192.0.2.1:443"); sa.domain != unix.AF_INET6 || got != want {
+		t.Errorf("got %s of family %d, want %s", got, sa.domain, want)
+	}
+}
+
+func TestUnixAddr(t *testing.T) {
+	longest := "/" + strings.Repeat("a", maxPath-1)
+	for _, tt := range []struct{ path, want string }{
+		{"/run/culvert.sock", ""},
+		{"relative.sock", ""},
+		{longest, ""},
+		{longest + "a", "at most 107"},
+		{"", "empty"},
+		{"/run/\x00/x", "NUL"},
+	} {
+		a, err := Unix(tt.path)
+		if tt.want != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%.20q: got %v, want %q", tt.path, err, tt.want)
+			}
+			continue
+		}
+		if err != nil || !a.IsUnix() || a.Path() != tt.path || a.String() != "unix:"+tt.path || a.AddrPort().IsValid() {
+			t.Errorf("%.20q: got %v, %v", tt.path, a, err)
+		}
+		sa := a.kernel()
+		if got, want := int(sa.len), 2+len(tt.path)+1; got != want || fromKernel(&sa.raw).IsValid() {
+			t.Errorf("%.20q: got length %d, want %d", tt.path, got, want)
+		}
+	}
+}
+
+func listenAt(t *testing.T, a Addr, o ListenOptions) *Listener {
+	t.Helper()
+	l, err := Listen(a, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+func loopback(t *testing.T) *Listener {
+	return listenAt(t, IP(netip.MustParseAddrPort("127.0.0.1:0")), ListenOptions{})
+}
+
+// freeAddr is an address on which nobody listens.
+func freeAddr(t *testing.T) Addr {
+	t.Helper()
+	l, err := Listen(IP(netip.MustParseAddrPort("127.0.0.1:0")), ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr()
+}
+
+func unixAddr(t *testing.T) Addr {
+	t.Helper()
+	a, err := Unix(filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// await waits until one of these events of fd happens.
+func await(t *testing.T, fd int, events int16) {
+	t.Helper()
+	p := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	for end := time.Now().Add(patience); ; {
+		n, err := unix.Poll(p, int(patience/time.Millisecond))
+		if n == 1 {
+			return
+		}
+		if err != unix.EINTR || time.Now().After(end) {
+			t.Fatalf("nothing happened: %v", err)
+		}
+	}
+}
+
+// accept takes the connection that is on its way.
+func accept(t *testing.T, l *Listener) (int, netip.AddrPort) {
+	t.Helper()
+	await(t, l.FD(), unix.POLLIN)
+	fd, peer, e := l.Accept()
+	if e != 0 {
+		t.Fatal(e)
+	}
+	t.Cleanup(func() { Close(fd) })
+	return fd, peer
+}
+
+// dial connects to l and waits until that is done.
+func dial(t *testing.T, a Addr) int {
+	t.Helper()
+	target := NewTarget(a)
+	fd, done, e := Dial(&target)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	t.Cleanup(func() { Close(fd) })
+	if !done {
+		await(t, fd, unix.POLLOUT)
+	}
+	if e := Err(fd); e != 0 {
+		t.Fatal(e)
+	}
+	return fd
+}
+
+// pair is the two ends of a TCP connection.
+func pair(t *testing.T) (dialed, accepted int) {
+	l := loopback(t)
+	dialed = dial(t, l.Addr())
+	accepted, _ = accept(t, l)
+	return dialed, accepted
+}
+
+func TestAcceptTellsThePeer(t *testing.T) {
+	for _, tt := range []struct{ listen, dial, peer string }{
+		{"127.0.0.1:0", "127.0.0.1", "127.0.0.1"},
+		{"[::1]:0", "::1", "::1"},
+		{"[::]:0", "127.0.0.1", "127.0.0.1"}, // arrives as ::ffff:127.0.0.1
+		{"[::]:0", "::1", "::1"},
+		{"0.0.0.0:0", "127.0.0.1", "127.0.0.1"},
+	} {
+		l := listenAt(t, IP(netip.MustParseAddrPort(tt.listen)), ListenOptions{})
+		port := l.Addr().AddrPort().Port()
+		fd := dial(t, IP(netip.AddrPortFrom(netip.MustParseAddr(tt.dial), port)))
+		sa, err := unix.Getsockname(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, peer := accept(t, l)
+		own := 0
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			own = sa.Port
+		case *unix.SockaddrInet6:
+			own = sa.Port
+		}
+		if want := netip.AddrPortFrom(netip.MustParseAddr(tt.peer), uint16(own)); port == 0 || peer != want {
+			t.Errorf("%s from %s: got peer %s, want %s", tt.listen, tt.dial, peer, want)
+		}
+	}
+}
+
+func TestUnixPeerHasNoAddress(t *testing.T) {
+	l := listenAt(t, unixAddr(t), ListenOptions{})
+	dial(t, l.Addr())
+	if _, peer := accept(t, l); peer.IsValid() {
+		t.Errorf("got peer %s, want none", peer)
+	}
+}
+
+func TestAcceptOfAnEmptyQueue(t *testing.T) {
+	if fd, _, e := loopback(t).Accept(); e != syscall.EAGAIN || fd != -1 {
+		t.Errorf("got %d, %v, want -1 and %v", fd, e, syscall.EAGAIN)
+	}
+}
+
+func TestOneIPv6AddressTakesNoIPv4(t *testing.T) {
+	l := listenAt(t, IP(netip.MustParseAddrPort("[::1]:0")), ListenOptions{})
+	if v, err := unix.GetsockoptInt(l.FD(), unix.IPPROTO_IPV6, unix.IPV6_V6ONLY); err != nil || v != 1 {
+		t.Errorf("IPV6_V6ONLY is %d, %v, want 1", v, err)
+	}
+}
+
+func TestDialFailures(t *testing.T) {
+	refused := NewTarget(freeAddr(t))
+	fd, done, e := Dial(&refused)
+	if e == 0 {
+		await(t, fd, unix.POLLOUT)
+		e = Err(fd)
+		Close(fd)
+	}
+	if done || e != syscall.ECONNREFUSED {
+		t.Errorf("got done %v, %v, want %v", done, e, syscall.ECONNREFUSED)
+	}
+	missing := NewTarget(unixAddr(t))
+	if fd, _, e := Dial(&missing); e != syscall.ENOENT || fd != -1 {
+		t.Errorf("got %d, %v, want -1 and %v", fd, e, syscall.ENOENT)
+	}
+}
+
+func TestProbeFindsWhoListens(t *testing.T) {
+	l := listenAt(t, IP(netip.MustParseAddrPort("127.0.0.1:0")), ListenOptions{ReusePort: true})
+	if err := Probe(l.Addr()); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("got %v, want an error that names %s", err, l.Addr())
+	}
+	second, err := Listen(l.Addr(), ListenOptions{ReusePort: true})
+	if err != nil {
+		t.Fatalf("a second socket with SO_REUSEPORT: %v", err)
+	}
+	second.Close()
+	if _, err := Listen(l.Addr(), ListenOptions{}); err == nil {
+		t.Error("a second socket without SO_REUSEPORT was bound")
+	}
+	if err := Probe(freeAddr(t)); err != nil {
+		t.Errorf("of a free port: %v", err)
+	}
+}
+
+func TestStaleUnixSocketIsReplaced(t *testing.T) {
+	a := unixAddr(t)
+	l, err := Listen(a, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close() // the file stays
+	if _, err := os.Stat(a.Path()); err != nil {
+		t.Fatal(err)
+	}
+	l = listenAt(t, a, ListenOptions{})
+	dial(t, a)
+	accept(t, l)
+}
+
+func TestLiveUnixSocketIsRefused(t *testing.T) {
+	a := unixAddr(t)
+	l := listenAt(t, a, ListenOptions{})
+	if _, err := Listen(a, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("got %v, want that the address is in use", err)
+	}
+	dial(t, a) // still there
+	accept(t, l)
+}
+
+func TestFileThatIsNoSocketIsRefused(t *testing.T) {
+	a := unixAddr(t)
+	if err := os.WriteFile(a.Path(), []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(a, ListenOptions{}); err == nil || !strings.Contains(err.Error(), "not a socket") {
+		t.Errorf("got %v, want that it is not a socket", err)
+	}
+	if b, err := os.ReadFile(a.Path()); err != nil || string(b) != "precious" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+	link := unixAddr(t)
+	if err := os.Symlink(a.Path(), link.Path()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(link, ListenOptions{}); err == nil {
+		t.Error("a symbolic link was replaced")
+	}
+}
+
+func TestShareOutlivesTheFirst(t *testing.T) {
+	a := unixAddr(t)
+	first, err := Listen(a, ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := first.Share()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(second.Close)
+	first.Close()
+	dial(t, a)
+	accept(t, second)
+	if second.Addr() != a {
+		t.Errorf("got %s, want %s", second.Addr(), a)
+	}
+}
+
+func wantOption(t *testing.T, what string, fd, level, opt, want int) {
+	t.Helper()
+	if got, err := unix.GetsockoptInt(fd, level, opt); err != nil || got != want {
+		t.Errorf("%s is %d, %v, want %d", what, got, err, want)
+	}
+}
+
+func TestOptionsAreSetOnBothKindsOfSocket(t *testing.T) {
+	for _, tt := range []struct {
+		name                               string
+		opt                                Options
+		user, keep, idle, interval, probes int
+	}{
+		{"defaults", Options{}, 30000, 1, 15, 5, 3},
+		{"own", Options{UserTimeout: 1500 * time.Millisecond, KeepaliveIdle: 1500 * time.Millisecond, KeepaliveInterval: time.Second, KeepaliveCount: 7}, 1500, 1, 2, 1, 7},
+		{"off", Options{UserTimeout: -1, KeepaliveIdle: -1}, 0, 0, 7200, 75, 9},
+	} {
+		l := listenAt(t, IP(netip.MustParseAddrPort("127.0.0.1:0")), ListenOptions{Options: tt.opt})
+		dialed := dial(t, l.Addr())
+		wantOption(t, tt.name+": TCP_NODELAY from the start", dialed, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		target := NewTarget(l.Addr())
+		target.Settle(dialed, &tt.opt)
+		accepted, _ := accept(t, l)
+		for kind, fd := range map[string]int{"dialed": dialed, "accepted": accepted} {
+			what := tt.name + ", " + kind + ": "
+			wantOption(t, what+"TCP_NODELAY", fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+			wantOption(t, what+"TCP_USER_TIMEOUT", fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, tt.user)
+			wantOption(t, what+"SO_KEEPALIVE", fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, tt.keep)
+			if tt.keep == 1 {
+				wantOption(t, what+"TCP_KEEPIDLE", fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, tt.idle)
+				wantOption(t, what+"TCP_KEEPINTVL", fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, tt.interval)
+				wantOption(t, what+"TCP_KEEPCNT", fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, tt.probes)
+			}
+			wantOption(t, what+"SO_PROTOCOL", fd, unix.SOL_SOCKET, unix.SO_PROTOCOL, unix.IPPROTO_TCP)
+		}
+	}
+}
+
+func TestDescriptorsAreNonBlockingAndClosedOnExec(t *testing.T) {
+	dialed, accepted := pair(t)
+	l := loopback(t)
+	shared, err := l.Share()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(shared.Close)
+	pipe, e := NewPipe(1 << 16)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	t.Cleanup(pipe.Close)
+	poll := newPoller(t)
+	for what, fd := range map[string]int{
+		"dialed": dialed, "accepted": accepted, "listener": l.FD(), "shared": shared.FD(),
+		"pipe, read": pipe.r, "pipe, write": pipe.w, "epoll": poll.fd, "eventfd": poll.wake,
+	} {
+		if v, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || v&unix.FD_CLOEXEC == 0 {
+			t.Errorf("%s: not closed on exec (%v)", what, err)
+		}
+		if v, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || v&unix.O_NONBLOCK == 0 {
+			t.Errorf("%s: blocking (%v)", what, err)
+		}
+	}
+}
+
+func TestDeferredAcceptWaitsForTheFirstByte(t *testing.T) {
+	l := listenAt(t, IP(netip.MustParseAddrPort("127.0.0.1:0")), ListenOptions{DeferAccept: time.Minute})
+	if v, err := unix.GetsockoptInt(l.FD(), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT); err != nil || v < 60 {
+		t.Errorf("TCP_DEFER_ACCEPT is %d, %v, want 60 or more", v, err)
+	}
+	fd := dial(t, l.Addr())
+	if _, _, e := l.Accept(); e != syscall.EAGAIN {
+		t.Errorf("got %v for a silent client, want %v", e, syscall.EAGAIN)
+	}
+	if _, e := Write(fd, []byte("x")); e != 0 {
+		t.Fatal(e)
+	}
+	accept(t, l)
+	plain := loopback(t)
+	wantOption(t, "TCP_DEFER_ACCEPT without being asked for", plain.FD(), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 0)
+}
+
+func TestReadAndWrite(t *testing.T) {
+	a, b := pair(t)
+	buf := make([]byte, 100)
+	if n, e := Read(b, buf); n != 0 || e != syscall.EAGAIN {
+		t.Errorf("got %d, %v from an empty socket, want %v", n, e, syscall.EAGAIN)
+	}
+	if n, e := Write(a, []byte("hello")); n != 5 || e != 0 {
+		t.Fatalf("got %d, %v", n, e)
+	}
+	await(t, b, unix.POLLIN)
+	if n, e := Read(b, buf); e != 0 || string(buf[:n]) != "hello" {
+		t.Errorf("got %q, %v, want %q", buf[:n], e, "hello")
+	}
+	if n, e := Write(a, nil); n != 0 || e != 0 {
+		t.Errorf("writing nothing: got %d, %v", n, e)
+	}
+	if e := ShutdownWrite(a); e != 0 {
+		t.Fatal(e)
+	}
+	await(t, b, unix.POLLIN)
+	if n, e := Read(b, buf); n != 0 || e != 0 {
+		t.Errorf("got %d, %v at the end, want 0 and no error", n, e)
+	}
+	if n, e := Write(b, []byte("x")); n != 1 || e != 0 {
+		t.Errorf("the other direction: got %d, %v", n, e)
+	}
+	_, e := Write(a, []byte("x")) // raises no SIGPIPE
+	if e != syscall.EPIPE {
+		t.Errorf("got %v after the end, want %v", e, syscall.EPIPE)
+	}
+}
+
+func TestWriteToAFullSocket(t *testing.T) {
+	a, _ := pair(t)
+	block := make([]byte, 1<<20)
+	for range 1000 {
+		if _, e := Write(a, block); e != 0 {
+			if e != syscall.EAGAIN {
+				t.Errorf("got %v, want %v", e, syscall.EAGAIN)
+			}
+			return
+		}
+	}
+	t.Error("the socket never was full")
+}
+
+func TestAbortSendsAReset(t *testing.T) {
+	a, b := pair(t)
+	dup, err := unix.Dup(a) // so that a's number is not closed twice
+	if err != nil {
+		t.Fatal(err)
+	}
+	Close(a)
+	Abort(dup)
+	await(t, b, unix.POLLIN)
+	if _, e := Read(b, make([]byte, 1)); e != syscall.ECONNRESET {
+		t.Errorf("got %v, want %v", e, syscall.ECONNRESET)
+	}
+}
+
+func TestCloseSendsAnEnd(t *testing.T) {
+	l := loopback(t)
+	target := NewTarget(l.Addr())
+	a, _, e := Dial(&target)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	await(t, a, unix.POLLOUT)
+	b, _ := accept(t, l)
+	Close(a)
+	await(t, b, unix.POLLIN)
+	if n, e := Read(b, make([]byte, 1)); n != 0 || e != 0 {
+		t.Errorf("got %d, %v, want the end", n, e)
+	}
+}
+
+func TestUnackedCountsWhatThePeerHasNotTaken(t *testing.T) {
+	a, b := pair(t)
+	if n := Unacked(a); n != 0 {
+		t.Errorf("got %d of a new connection, want 0", n)
+	}
+	block := make([]byte, 1<<20)
+	sent := 0
+	for {
+		n, e := Write(a, block)
+		sent += n
+		if e != 0 {
+			break
+		}
+	}
+	if n := Unacked(a); n == 0 || n > sent {
+		t.Errorf("got %d with a full window, want 1 to %d", n, sent)
+	}
+	for got := 0; got < sent; {
+		await(t, b, unix.POLLIN)
+		n, e := Read(b, block)
+		if e != 0 {
+			t.Fatal(e)
+		}
+		got += n
+	}
+	for end := time.Now().Add(patience); Unacked(a) != 0; time.Sleep(time.Millisecond) { // no event tells
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes are not acknowledged after all were read", Unacked(a))
+		}
+	}
+	if n := Unacked(-1); n != 0 {
+		t.Errorf("got %d of no socket, want 0", n)
+	}
+}
+
+func TestErrOfNoSocket(t *testing.T) {
+	if e := Err(-1); e != syscall.EBADF {
+		t.Errorf("got %v, want %v", e, syscall.EBADF)
+	}
+}
+
+func TestPipeHasTheSizeAskedFor(t *testing.T) {
+	for _, size := range []int{4 << 10, 64 << 10, 128 << 10, 1 << 20} {
+		p, e := NewPipe(size)
+		if e != 0 {
+			t.Fatal(e)
+		}
+		if p.Size() != size && Limits().PipeBytes == 0 {
+			t.Errorf("got %d, want %d", p.Size(), size)
+		}
+		p.Close()
+	}
+}
+
+func TestSpliceMovesBytes(t *testing.T) {
+	in, from := pair(t)
+	to, out := pair(t)
+	p, e := NewPipe(64 << 10)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	defer p.Close()
+	if n, e := p.Fill(from); n != 0 || e != syscall.EAGAIN {
+		t.Errorf("from an empty socket: got %d, %v, want %v", n, e, syscall.EAGAIN)
+	}
+	want := bytes.Repeat([]byte("0123456789"), 1000)
+	if _, e := Write(in, want); e != 0 {
+		t.Fatal(e)
+	}
+	await(t, from, unix.POLLIN)
+	n, e := p.Fill(from)
+	if n != len(want) || e != 0 || p.Len != n {
+		t.Fatalf("got %d, %v, with %d in the pipe, want %d", n, e, p.Len, len(want))
+	}
+	head := make([]byte, 10)
+	if n, e := p.Read(head); n != 10 || e != 0 || p.Len != len(want)-10 {
+		t.Fatalf("got %d, %v, with %d in the pipe", n, e, p.Len)
+	}
+	if n, e := p.Drain(to); n != len(want)-10 || e != 0 || p.Len != 0 {
+		t.Fatalf("got %d, %v, with %d in the pipe", n, e, p.Len)
+	}
+	ShutdownWrite(to)
+	got := head
+	for buf := make([]byte, 4096); ; {
+		await(t, out, unix.POLLIN)
+		n, e := Read(out, buf)
+		if e != 0 || n == 0 {
+			break
+		}
+		got = append(got, buf[:n]...)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("got %d bytes, want the %d that were sent", len(got), len(want))
+	}
+	ShutdownWrite(in)
+	await(t, from, unix.POLLIN)
+	if n, e := p.Fill(from); n != 0 || e != 0 {
+		t.Errorf("at the end: got %d, %v, want 0 and no error", n, e)
+	}
+}
+
+func newPoller(t testing.TB) *Poller {
+	t.Helper()
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func TestWakeFromOtherGoroutines(t *testing.T) {
+	p := newPoller(t)
+	const tasks, wakes = 4, 5000
+	var posted atomic.Int64
+	for range tasks {
+		go func() {
+			for range wakes {
+				posted.Add(1)
+				p.Wake()
+			}
+		}()
+	}
+	for posted.Load() < tasks*wakes { // several may have become one event, but none is lost
+		if n, _ := p.Wait(time.Now().Add(patience)); n == 0 {
+			t.Fatalf("a wake-up was lost after %d of %d", posted.Load(), tasks*wakes)
+		}
+	}
+}
+
+func TestEachWakeIsSeen(t *testing.T) {
+	p := newPoller(t)
+	seen := make(chan bool)
+	go func() {
+		for range 2000 {
+			p.Wake()
+			<-seen
+		}
+	}()
+	for n := range 2000 {
+		if events, _ := p.Wait(time.Now().Add(patience)); events != 1 {
+			t.Fatalf("wake-up %d: got %d events, want 1", n, events)
+		}
+		if _, woken := p.Event(0); !woken {
+			t.Fatal("the event is not Wake's")
+		}
+		seen <- true
+	}
+}
+
+func TestWakeBeforeWaitIsNotLost(t *testing.T) {
+	p := newPoller(t)
+	for range 100 {
+		p.Wake()
+		if n, _ := p.Wait(time.Now().Add(patience)); n != 1 {
+			t.Fatalf("got %d events, want 1", n)
+		}
+		if n := p.Poll(); n != 0 { // an edge, told once
+			t.Fatalf("got %d events more, want none", n)
+		}
+	}
+}
+
+func TestWaitEndsAtItsDeadlineAndNotBefore(t *testing.T) {
+	p := newPoller(t)
+	for _, d := range []time.Duration{20 * time.Millisecond, time.Millisecond, 30 * time.Millisecond} {
+		deadline := time.Now().Add(d)
+		n, _ := p.Wait(deadline)
+		if late := time.Since(deadline); n != 0 || late < 0 || late > 5*time.Second {
+			t.Errorf("%v: got %d events, %v after the deadline", d, n, late)
+		}
+	}
+	if n, _ := p.Wait(time.Now().Add(-time.Hour)); n != 0 {
+		t.Errorf("got %d events at a deadline in the past, want none", n)
+	}
+	p.Wake() // a deadline that passed leaves nothing behind
+	if n, _ := p.Wait(time.Time{}); n != 1 {
+		t.Errorf("got %d events, want 1", n)
+	}
+}
+
+func TestLaterDeadlineWakesEarlyAtMostOnce(t *testing.T) {
+	p := newPoller(t)
+	p.Wake()
+	p.Wait(time.Now().Add(20 * time.Millisecond)) // armed, and returned before
+	far := time.Now().Add(100 * time.Millisecond)
+	wakes := 0
+	for time.Now().Before(far) {
+		p.Wait(far)
+		wakes++
+	}
+	if wakes > 2 {
+		t.Errorf("woke up %d times, want at most 2", wakes)
+	}
+}
+
+func TestPollerReportsWhatItWasToldTo(t *testing.T) {
+	p := newPoller(t)
+	a, b := pair(t)
+	const data = 0xfffffffe_fffffff7
+	if e := p.Add(b, In|RdHup|Edge, data); e != 0 {
+		t.Fatal(e)
+	}
+	if n := p.Poll(); n != 0 {
+		t.Fatalf("got %d events of a silent socket, want none", n)
+	}
+	want := func(flags uint32) {
+		t.Helper()
+		if n, _ := p.Wait(time.Now().Add(patience)); n != 1 {
+			t.Fatalf("got %d events, want 1", n)
+		}
+		if ev, woken := p.Event(0); woken || ev.Data != data || ev.Flags&flags != flags {
+			t.Fatalf("got %+v, woken %v, want flags %#x and data %#x", ev, woken, flags, uint64(data))
+		}
+		if n := p.Poll(); n != 0 {
+			t.Fatalf("got the edge twice")
+		}
+	}
+	if _, e := Write(a, []byte("x")); e != 0 {
+		t.Fatal(e)
+	}
+	want(In)
+	if e := p.Mod(b, In|Out|RdHup|Edge, data); e != 0 { // tells again what is pending
+		t.Fatal(e)
+	}
+	want(In | Out)
+	ShutdownWrite(a)
+	want(In | RdHup)
+	if e := p.Del(b); e != 0 {
+		t.Fatal(e)
+	}
+	if e := p.Del(b); e != syscall.ENOENT {
+		t.Errorf("got %v for what is not watched, want %v", e, syscall.ENOENT)
+	}
+	Write(a, []byte("y"))
+	if n := p.Poll(); n != 0 {
+		t.Errorf("got %d events of what is not watched, want none", n)
+	}
+}
+
+func TestLimitsOfTheProcess(t *testing.T) {
+	lim := Limits()
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		t.Fatal(err)
+	}
+	if lim.FDs != int64(min(r.Cur, 1<<30)) {
+		t.Errorf("got %d descriptors, want %d", lim.FDs, r.Cur)
+	}
+	if os.Getuid() != 0 && lim.PipeBytes <= 0 {
+		t.Errorf("got %d bytes of pipes for an ordinary user, want a limit", lim.PipeBytes)
+	}
+	for content, want := range map[string]int{"16384\n": 16384, "0": 0, "x": 7, "": 7} {
+		path := filepath.Join(t.TempDir(), "v")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := sysctl(path, 7); got != want {
+			t.Errorf("%q: got %d, want %d", content, got, want)
+		}
+	}
+	if got := sysctl("/nonexistent", 9); got != 9 {
+		t.Errorf("got %d, want the default", got)
+	}
+}
+
+func TestPlainClientOfTheNetPackage(t *testing.T) {
+	l := loopback(t)
+	go func() {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "hello")
+	}()
+	fd, _ := accept(t, l)
+	await(t, fd, unix.POLLIN)
+	b := make([]byte, 10)
+	if n, e := Read(fd, b); e != 0 || string(b[:n]) != "hello" {
+		t.Errorf("got %q, %v", b[:n], e)
+	}
+}
