@@ -26,8 +26,8 @@ type Limits struct {
 	// negative: no limit.
 	HelloPerPrefix int
 
-	// KeptBytes bounds the bytes held in user space for all connections
-	// that wait for a slow peer. 0: DefaultKeptBytes.
+	// KeptBytes bounds the bytes held in user space for all connections that
+	// wait for a slow peer or for the rest of their hello. 0: DefaultKeptBytes.
 	KeptBytes int64
 }
 

@@ -71,7 +71,7 @@ type conn struct {
 	server *balancer.Server // nil: none reserved
 	try    *attempt         // until the first byte of a server
 	past   *past            // nil: no attempt failed
-	bye    *parting         // in goodbye and awaitAck
+	bye    *parting         // set once the end is decided: by a broken server, in goodbye and awaitAck
 
 	client netip.AddrPort
 	name   string

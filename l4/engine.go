@@ -58,7 +58,8 @@ type serverRef struct {
 type routeRef struct{ listener, route, pool string }
 
 // DefaultLoops is how many event loops an Engine has when the Config does not
-// say: one per processor that Go may use.
+// say: one per processor that the process may run on. A CPU quota (cgroup) is
+// not looked at.
 func DefaultLoops() int { return runtime.NumCPU() }
 
 // Start binds the listeners of cfg and serves. When one cannot be bound none

@@ -37,8 +37,9 @@ func (e *Engine) unreserve(s *listenerState) {
 
 // prefixLimit bounds how many connections wait for their hello per client
 // prefix: an IPv4 address, or an IPv6 /64, which is what one customer gets
-// (RFC 6177). Peers on a unix socket have no prefix and no limit. Connections whose hello arrives whole with the accept never come
-// here. Safe for concurrent use.
+// (RFC 6177). Peers on a unix socket have no prefix and no limit. Connections
+// whose hello arrives whole with the accept never come here. Safe for
+// concurrent use.
 type prefixLimit struct {
 	max    int32 // <= 0: no limit
 	shards [64]struct {

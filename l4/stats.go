@@ -8,9 +8,9 @@ type Stats struct {
 	Routes    []RouteStats
 	Servers   []ServerStats
 
-	KeptBytes int64 // held in user space now, waiting for slow peers
+	KeptBytes int64 // held in user space now: for slow peers, and hellos not yet whole
 	Pipes     int64 // pipes open now, pooled ones included
-	Paused    int64 // listeners that some loop does not accept on now (limits, no fds)
+	Paused    int64 // listeners that some loop does not accept on now (a limit, no descriptors or memory)
 
 	MaxConnections int64 // the most that are served at once
 }

@@ -81,9 +81,9 @@ func noteStart(root *cobra.Command) (started *bool) {
 	return started
 }
 
-// printError writes err as "culvert: err", unless it was. Errors of a configuration file
-// stay as they are: each of their lines begins with file:line:column, which
-// editors follow.
+// printError writes err as "culvert: err", unless the log has told of it.
+// Errors of a configuration file stay as they are: each of their lines begins
+// with file:line:column, which editors follow.
 func printError(w io.Writer, err error) {
 	if errors.Is(err, errReported) {
 		return
