@@ -7,25 +7,8 @@ import (
 	"culvert/l4/socket"
 )
 
-// accepter is one loop's socket of a listener. Its events are level-triggered:
-// what one turn leaves in the queue is reported again.
-type accepter struct {
-	cfg    *Listener
-	id     int // index of the listener in the engine
-	index  int // in the loop
-	sock   *socket.Listener
-	flags  uint32
-	shared *listenerState
-	paused bool
-	closed bool // an event of the same batch may still come
-}
-
 // acceptBatch is how many connections one turn takes from one listener.
 const acceptBatch = 32
-
-func (l *loop) watchAccepter(a *accepter) socket.Errno {
-	return l.poll.Add(a.sock.FD(), a.flags, acceptGen<<32|uint64(a.index))
-}
 
 // accept takes connections until the queue is empty, the batch is full, or a
 // limit is reached. At a limit the listener pauses: clients wait in the
@@ -126,25 +109,5 @@ func (l *loop) resumeAccepters() {
 		if e := l.watchAccepter(a); e != 0 {
 			l.pause(a)
 		}
-	}
-}
-
-// stopAccepting takes what the accept queues hold and closes the listeners.
-func (l *loop) stopAccepting() {
-	for _, a := range l.accepters {
-		l.setPaused(a, false)
-		for l.accept(a) {
-		}
-		l.setPaused(a, false)
-		a.close()
-	}
-	l.chores.accept = 0
-}
-
-// close frees the socket.
-func (a *accepter) close() {
-	if !a.closed {
-		a.closed = true
-		a.sock.Close()
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"culvert/balancer"
 	"culvert/l4/socket"
-	"culvert/sniff"
 )
 
 // side indexes the two ends of a connection and, as the source of the bytes,
@@ -18,7 +17,8 @@ const (
 	server side = 1
 )
 
-func (s side) other() side  { return 1 - s }
+func (s side) other() side { return 1 - s }
+
 func (s side) party() Party { return Client + Party(s) }
 
 // phase is the step of its story that a connection is at.
@@ -93,25 +93,6 @@ type end struct {
 }
 
 var noEnd = end{fd: -1}
-
-// attempt is what a connection needs only until the first byte of a server:
-// the bytes to give to it, and the way through the pool.
-type attempt struct {
-	hello  []byte // every byte received from the client so far, and owned
-	parser sniff.Parser
-	sel    balancer.Selection
-	tries  int
-	picked time.Duration // the present server's turn came
-	since  time.Duration // the same, then its connect: what the deadlines count from
-	limit  time.Duration // when failing over stops; 0: never
-	kept   int           // bytes counted against the engine's bound
-	replay bool          // the hello may be given to another server
-	left   int           // the server that failed last, as serverID counts
-	why    Reason        // how it failed
-}
-
-// past lists the attempts that failed.
-type past struct{ tries []Try }
 
 // parting is the end that is still to be carried out.
 type parting struct {

@@ -16,10 +16,6 @@ const (
 	spliceAfter = 2
 )
 
-// pressedRead is how much one read may take when the bytes kept for slow
-// peers are near their bound.
-const pressedRead = 4 << 10
-
 // copy moves bytes through the loop's buffer: one read, one write, and only
 // what the destination does not take is kept.
 func (l *loop) copy(c *conn, f side) (int, bool) {
@@ -88,100 +84,4 @@ func (l *loop) hand(c *conn, f side, b []byte) {
 	if n < len(b) {
 		l.keep(c, f, b[n:])
 	}
-}
-
-// keep holds a copy of b until the destination of f can take it.
-func (l *loop) keep(c *conn, f side, b []byte) {
-	c.flows[f].kept = &kept{b: append([]byte(nil), b...)}
-	l.eng.kept.Add(int64(cap(c.flows[f].kept.b)))
-	l.block(c, f.other())
-}
-
-// unkeep lets the kept bytes of fl go.
-func (l *loop) unkeep(fl *flow) {
-	if fl.kept != nil {
-		l.eng.kept.Add(-int64(cap(fl.kept.b)))
-		fl.kept = nil
-	}
-}
-
-// block notes that end s takes no more until OUT is reported. The end is
-// watched already, and changing that needs no memory: it does not fail.
-func (l *loop) block(c *conn, s side) {
-	c.ends[s].blocked = true
-	l.watchOut(c, s)
-}
-
-// flush writes what is pending in f and reports whether nothing is left and
-// c is still in the relay.
-func (l *loop) flush(c *conn, f side) bool {
-	fl := &c.flows[f]
-	if fl.kept == nil && fl.pipe == nil {
-		return true
-	}
-	if c.ends[f.other()].blocked {
-		return false
-	}
-	if fl.kept != nil {
-		return l.flushKept(c, f)
-	}
-	return l.flushPipe(c, f)
-}
-
-func (l *loop) flushKept(c *conn, f side) bool {
-	fl := &c.flows[f]
-	n, e := socket.Write(int(c.ends[f.other()].fd), fl.kept.b[fl.kept.off:])
-	if e != 0 && e != syscall.EAGAIN {
-		l.destinationFailed(c, f, e)
-		return false
-	}
-	if n > 0 {
-		l.progress(c, f, n)
-	}
-	fl.kept.off += n
-	if fl.kept.off < len(fl.kept.b) {
-		l.block(c, f.other())
-		return false
-	}
-	l.unkeep(fl)
-	return true
-}
-
-// readRoom is how much one read may take: everything, little when the bytes
-// kept in the process are near their bound, nothing at it.
-func (l *loop) readRoom() int {
-	k := l.eng.kept.Load()
-	switch {
-	case k < l.eng.maxKept/4*3:
-		return len(l.buf)
-	case k < l.eng.maxKept:
-		return pressedRead
-	}
-	return 0
-}
-
-// starve puts c aside until kept bytes were freed.
-func (l *loop) starve(c *conn) {
-	l.starved = append(l.starved, c.ref())
-	appoint(&l.chores.starve, l.now+starveRetry)
-}
-
-func (l *loop) feedStarved() {
-	refs := l.starved
-	l.starved = nil
-	for _, r := range refs {
-		if c := r.alive(); c != nil {
-			l.later(c)
-		}
-	}
-}
-
-// dropFlow throws away what is pending in f.
-func (l *loop) dropFlow(c *conn, f side) {
-	fl := &c.flows[f]
-	l.unkeep(fl)
-	if fl.pipe != nil {
-		l.pipes.put(fl.pipe)
-	}
-	*fl = flow{bytes: fl.bytes}
 }

@@ -1,11 +1,9 @@
 package l4
 
 import (
-	"errors"
 	"syscall"
 	"time"
 
-	"culvert/balancer"
 	"culvert/l4/socket"
 )
 
@@ -43,31 +41,6 @@ func (l *loop) dial(c *conn) {
 			return
 		}
 	}
-}
-
-// outOfTries returns why no further server may be tried, or "".
-func (l *loop) outOfTries(c *conn) Reason {
-	a := c.try
-	switch {
-	case a.tries == 0:
-		return ""
-	case a.limit > 0 && l.now >= a.limit:
-		return ReasonFailoverTimeout
-	case c.pool.Tries >= 0 && a.tries >= orDefault(c.pool.Tries, DefaultTries):
-		return ReasonTriesExhausted
-	}
-	return ""
-}
-
-// pickReason words an error of Pick.
-func pickReason(c *conn, err error) Reason {
-	switch {
-	case errors.Is(err, balancer.ErrAllDown):
-		return ReasonNoServerUp
-	case errors.Is(err, balancer.ErrAllFull):
-		return ReasonServersFull
-	}
-	return ReasonTriesExhausted
 }
 
 // connect starts an attempt at c.server and reports whether it stands, or c
@@ -109,12 +82,6 @@ func (l *loop) greet(c *conn, done bool) bool {
 	}
 	l.attemptFailed(c, connectReason(errno))
 	return false
-}
-
-// exhausted reports whether the machine or the process has run out of what
-// every connection needs: no server's fault, and no other server would do.
-func exhausted(e socket.Errno) bool {
-	return e == syscall.EMFILE || e == syscall.ENFILE || e == syscall.ENOBUFS || e == syscall.ENOMEM
 }
 
 // noResources ends c and stops accepting for a while.
@@ -191,112 +158,6 @@ func (l *loop) connected(c *conn, n int) {
 	l.schedule(c)
 	if c.ends[client].readable || c.ends[server].readable {
 		l.later(c)
-	}
-}
-
-// answered ends the search: the server has spoken, or need not. What was held
-// for another attempt is let go.
-func (l *loop) answered(c *conn) {
-	l.eng.outcome(c.server, "", l.now)
-	l.freeAttempt(c)
-}
-
-// failOver leaves the present server for the next one.
-func (l *loop) failOver(c *conn, r Reason) {
-	l.attemptFailed(c, r)
-	l.dial(c)
-}
-
-// noteFailure enters the present attempt among those that failed.
-func (l *loop) noteFailure(c *conn, r Reason) {
-	l.counters.failed(c, r)
-	l.eng.outcome(c.server, r, l.now)
-	if c.past == nil {
-		c.past = &past{}
-	}
-	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.try.picked})
-}
-
-// attemptFailed takes c back to where it was before the pick.
-func (l *loop) attemptFailed(c *conn, r Reason) {
-	l.noteFailure(c, r)
-	c.try.why, c.try.left = r, c.serverID()
-	l.dropFlow(c, client)
-	l.dropFlow(c, server)
-	if e := &c.ends[server]; e.fd >= 0 {
-		socket.Close(int(e.fd))
-	}
-	c.ends[server] = noEnd
-	c.server.Release()
-	c.server = nil
-	c.connectAt = 0
-	c.phase = phaseDial
-}
-
-// giveUp ends a connection for which no server was found. A client whose last
-// server sent a reset gets one as well.
-func (l *loop) giveUp(c *conn, r Reason) {
-	c.ends[client].broken = c.try.why == ReasonResetEarly
-	if r == ReasonTriesExhausted && c.try.tries == 1 {
-		r = c.try.why // the only one there was to try
-	}
-	l.finish(c, Culvert, r)
-}
-
-// earlyEnd handles a server that ends before its first byte, or does not say
-// one, and reports whether c has left it. Only when nothing but the hello went
-// to the server and the client has not ended may the hello be said to another;
-// else the end is the connection's.
-func (l *loop) earlyEnd(c *conn, r Reason) bool {
-	switch {
-	case c.try == nil:
-		return false
-	case !c.try.replay || c.ends[client].fin:
-		l.noteFailure(c, r)
-		l.freeAttempt(c)
-		return false
-	}
-	l.failOver(c, r)
-	return true
-}
-
-func connectReason(e socket.Errno) Reason {
-	switch e {
-	case syscall.ECONNREFUSED, syscall.ENOENT:
-		return ReasonRefused
-	case syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.EACCES, syscall.EPERM:
-		return ReasonUnreachable
-	case syscall.ETIMEDOUT:
-		return ReasonConnectTimeout
-	case syscall.ECONNRESET, syscall.EPIPE:
-		return ReasonResetEarly
-	}
-	return ReasonConnectFailed
-}
-
-// earlyWrite remembers, per server, whether writing right after connect(2)
-// succeeds. On loopback and very short paths it does. Where it failed
-// earlyMisses times in a row, one connection in earlyRetry tries again.
-type earlyWrite struct{ misses, skipped uint8 }
-
-const (
-	earlyMisses = 8
-	earlyRetry  = 64
-)
-
-func (w *earlyWrite) worthTrying() bool {
-	if w.misses < earlyMisses {
-		return true
-	}
-	w.skipped++
-	return w.skipped%earlyRetry == 0
-}
-
-func (w *earlyWrite) note(ok bool) {
-	if ok {
-		w.misses = 0
-	} else if w.misses < earlyMisses {
-		w.misses++
 	}
 }
 

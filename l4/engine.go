@@ -1,15 +1,10 @@
 package l4
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"culvert/balancer"
@@ -158,69 +153,6 @@ func (e *Engine) open() error {
 	return nil
 }
 
-// bind opens listener i: a socket for each loop, or one that all share where
-// the kernel cannot have several.
-func (e *Engine) bind(i int, ln *Listener) error {
-	socks, err := e.sockets(ln)
-	if err != nil {
-		return err
-	}
-	e.addrs = append(e.addrs, socks[0].Addr())
-	for n, l := range e.loops {
-		a := &accepter{cfg: ln, id: i, index: len(l.accepters), sock: socks[n], flags: socket.In, shared: e.listeners[i]}
-		if ln.Address.IsUnix() {
-			a.flags |= socket.Exclusive
-		}
-		l.accepters = append(l.accepters, a)
-		if errno := l.watchAccepter(a); errno != 0 {
-			return fmt.Errorf("watch %s: %w", ln.Address, errno)
-		}
-	}
-	return nil
-}
-
-func (e *Engine) sockets(ln *Listener) ([]*socket.Listener, error) {
-	opt := socket.ListenOptions{Options: ln.TCP, ReusePort: !ln.Address.IsUnix(), Backlog: ln.Backlog}
-	if ln.Table != nil {
-		opt.DeferAccept = time.Second
-	}
-	first, err := e.firstSocket(ln.Address, opt)
-	if err != nil {
-		return nil, err
-	}
-	socks := []*socket.Listener{first}
-	for range e.loops[1:] {
-		var next *socket.Listener
-		if ln.Address.IsUnix() {
-			next, err = first.Share()
-		} else {
-			next, err = socket.Listen(first.Addr(), opt)
-		}
-		if err != nil {
-			for _, s := range socks {
-				s.Close()
-			}
-			return nil, err
-		}
-		socks = append(socks, next)
-	}
-	return socks, nil
-}
-
-// firstSocket binds an address that nobody else listens on. Where the kernel
-// has no IPv6 the wildcard is that of IPv4.
-func (e *Engine) firstSocket(a socket.Addr, opt socket.ListenOptions) (*socket.Listener, error) {
-	err := socket.Probe(a)
-	if errors.Is(err, syscall.EAFNOSUPPORT) && a.AddrPort().Addr() == netip.IPv6Unspecified() {
-		a = socket.IP(netip.AddrPortFrom(netip.IPv4Unspecified(), a.AddrPort().Port()))
-		err = socket.Probe(a)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return socket.Listen(a, opt)
-}
-
 // Addrs returns where the listeners are bound, in the order of the Config:
 // a port given as 0 has become a real one.
 func (e *Engine) Addrs() []socket.Addr { return e.addrs }
@@ -249,34 +181,6 @@ func (e *Engine) each(f func(*loop)) {
 		}
 	}
 	wg.Wait()
-}
-
-// Shutdown stops accepting, waits for the connections to end, and closes
-// those that are left when ctx is done. It returns how many it closed. The
-// Engine cannot be used afterwards, except for Stats.
-func (e *Engine) Shutdown(ctx context.Context) int {
-	for _, l := range e.loops {
-		l.post(func(l *loop) {
-			l.stopAccepting()
-			l.draining = true
-		})
-	}
-	ended := make(chan struct{})
-	go func() {
-		e.done.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return 0
-	case <-ctx.Done():
-	}
-	var closed atomic.Int64
-	for _, l := range e.loops {
-		l.post(func(l *loop) { closed.Add(int64(l.closeAll(ReasonDrained))) })
-	}
-	<-ended
-	return int(closed.Load())
 }
 
 func (e *Engine) now() time.Duration { return e.hooks.Now() }

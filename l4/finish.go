@@ -1,19 +1,9 @@
 package l4
 
 import (
-	"syscall"
 	"time"
 
 	"culvert/l4/socket"
-	"culvert/sniff"
-)
-
-// Bounds of what is done for a connection after its end was decided.
-const (
-	goodbyeTime  = time.Second     // for the client to read an alert and leave
-	goodbyeBytes = 64 << 10        // of its input, read meanwhile, and more until it has all of ours
-	ackTime      = 5 * time.Second // for the client to acknowledge what it gets before a reset
-	ackPoll      = fineTick
 )
 
 // finish ends c: descriptors, reservations and memory are given back, and the
@@ -53,105 +43,6 @@ func (l *loop) closeEnd(e *end) {
 	*e = noEnd
 }
 
-// refuse answers a hello with a fatal alert and sees to it that the client
-// can read it.
-func (l *loop) refuse(c *conn, alert sniff.Alert, r Reason) {
-	var record [7]byte
-	socket.Write(int(c.ends[client].fd), alert.AppendRecord(record[:0]))
-	l.goodbye(c, Culvert, r)
-}
-
-// goodbye ends the client's side with a FIN and reads what it still sends:
-// input left unread would turn the close into a reset, which can overtake the
-// last bytes. The server's side is closed now.
-func (l *loop) goodbye(c *conn, by Party, r Reason) {
-	c.phase = phaseGoodbye
-	c.bye = &parting{by: by, reason: r, until: l.now + goodbyeTime}
-	l.closeEnd(&c.ends[server])
-	socket.ShutdownWrite(int(c.ends[client].fd))
-	if !l.watch(c, client) {
-		l.finish(c, by, r)
-		return
-	}
-	l.schedule(c)
-	l.discard(c)
-}
-
-// discard reads and forgets the client's input until it ends, or until there
-// is too much of it and everything sent to the client has arrived.
-func (l *loop) discard(c *conn) {
-	e := &c.ends[client]
-	for budget := turnBudget; ; {
-		if budget <= 0 {
-			l.later(c)
-			return
-		}
-		n, errno := socket.Read(int(e.fd), l.buf)
-		if errno == syscall.EAGAIN {
-			return
-		}
-		c.bye.discarded += n
-		budget -= n
-		if errno != 0 || n == 0 || c.bye.discarded > goodbyeBytes && socket.Unacked(int(e.fd)) == 0 {
-			l.finish(c, c.bye.by, c.bye.reason)
-			return
-		}
-	}
-}
-
-// resetClient passes a server's reset on, but not before the client has
-// everything that the server sent first: a reset throws the send queue away.
-func (l *loop) resetClient(c *conn) {
-	c.phase = phaseAwaitAck
-	c.bye.until = l.now + ackTime
-	l.closeEnd(&c.ends[server])
-	l.awaitAck(c)
-}
-
-// awaitAck ends c with a reset once the client has acknowledged everything.
-func (l *loop) awaitAck(c *conn) {
-	e := &c.ends[client]
-	if socket.Unacked(int(e.fd)) > 0 && !e.hup && l.now < c.bye.until {
-		c.timer.remove()
-		l.fine.add(c, l.now+ackPoll)
-		return
-	}
-	e.broken = true
-	l.finish(c, c.bye.by, c.bye.reason)
-}
-
-// newAttempt returns a spare attempt, or a new one.
-func (l *loop) newAttempt() *attempt {
-	if n := len(l.attempts); n > 0 {
-		a := l.attempts[n-1]
-		l.attempts = l.attempts[:n-1]
-		return a
-	}
-	return new(attempt)
-}
-
-// What is kept of attempts for reuse: most hellos are shorter than
-// spareHello, also those with a post-quantum key share.
-const (
-	spareHello    = 2 << 10
-	spareAttempts = 64
-)
-
-// freeAttempt lets go what was held for another attempt.
-func (l *loop) freeAttempt(c *conn) {
-	a := c.try
-	if a == nil {
-		return
-	}
-	c.try = nil
-	if cap(a.hello) > spareHello || len(l.attempts) >= spareAttempts {
-		return
-	}
-	a.parser.Reset()
-	*a = attempt{hello: a.hello[:0], parser: a.parser}
-	l.attempts = append(l.attempts, a)
-}
-
 // writeRecord tells the counters and whoever listens how c went.
 func (l *loop) writeRecord(c *conn, by Party, r Reason) {
 	if c.tls && c.firstAt == 0 && by == Server {
@@ -188,16 +79,4 @@ func (l *loop) writeRecord(c *conn, by Party, r Reason) {
 		rec.Server = c.server.Name()
 	}
 	l.eng.hooks.Record(rec)
-}
-
-// closeAll ends every connection that is left.
-func (l *loop) closeAll(r Reason) int {
-	n := 0
-	for _, c := range l.conns {
-		if c != nil && c.phase != phaseGone {
-			l.finish(c, Culvert, r)
-			n++
-		}
-	}
-	return n
 }

@@ -3,7 +3,6 @@ package l4
 import (
 	"errors"
 	"syscall"
-	"time"
 
 	"culvert/l4/socket"
 	"culvert/sniff"
@@ -131,14 +130,6 @@ func (l *loop) helloDone(c *conn) {
 		l.eng.kept.Add(-int64(c.try.kept))
 		c.try.kept = 0
 	}
-}
-
-func (c *conn) helloDeadline() time.Duration {
-	t := orDefault(c.at.cfg.HelloTimeout, DefaultHelloTimeout)
-	if t < 0 {
-		return 0
-	}
-	return c.start + t
 }
 
 // rejectHello ends a connection whose first bytes are not a good hello. Bytes

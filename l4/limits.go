@@ -3,17 +3,9 @@ package l4
 import (
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 )
-
-// listenerState is what the loops share about a listener.
-type listenerState struct {
-	max    int64 // 0: no limit of its own
-	active atomic.Int64
-	paused atomic.Int64 // loops in which it does not accept
-}
 
 // reserve takes a place for a connection in the engine and in the listener,
 // exactly: no two loops can share the last one.

@@ -2,7 +2,6 @@ package l4
 
 import (
 	"runtime"
-	"sync"
 	"time"
 
 	"culvert/l4/socket"
@@ -57,53 +56,6 @@ type loop struct {
 	mail     mailbox
 	draining bool
 	stopped  bool
-}
-
-// ref is a connection that may be gone, and its slot's next tenant there,
-// when the ref is looked at.
-type ref struct {
-	c   *conn
-	gen uint32
-}
-
-func (c *conn) ref() ref { return ref{c, c.gen} }
-
-// alive returns the connection, or nil if it ended.
-func (r ref) alive() *conn {
-	if r.c.gen != r.gen || r.c.phase == phaseGone {
-		return nil
-	}
-	return r.c
-}
-
-// mailbox carries commands from other goroutines into a loop.
-type mailbox struct {
-	sync.Mutex
-	funcs  []func(*loop)
-	closed bool
-}
-
-// post makes the loop's goroutine call f soon. It reports false, and f is
-// never called, when the loop has ended.
-func (l *loop) post(f func(*loop)) bool {
-	l.mail.Lock()
-	defer l.mail.Unlock()
-	if l.mail.closed {
-		return false
-	}
-	l.mail.funcs = append(l.mail.funcs, f)
-	l.poll.Wake()
-	return true
-}
-
-func (l *loop) readMail() {
-	l.mail.Lock()
-	funcs := l.mail.funcs
-	l.mail.funcs = nil
-	l.mail.Unlock()
-	for _, f := range funcs {
-		f(l)
-	}
 }
 
 // run is the life of the loop. One turn: wait, serve the events, the timers
@@ -222,81 +174,4 @@ func (l *loop) serveReady() {
 		}
 	}
 	clear(l.serving)
-}
-
-// maxSpare is how many recycled connections a loop keeps. What a peak left
-// beyond it goes to the garbage collector.
-const maxSpare = 1024
-
-// admit gives a new connection its slot.
-func (l *loop) admit() *conn {
-	c := l.newConn()
-	if n := len(l.empty); n > 0 {
-		c.slot, l.empty = l.empty[n-1], l.empty[:n-1]
-	} else {
-		c.slot = uint32(len(l.conns))
-		l.conns = append(l.conns, nil)
-	}
-	l.conns[c.slot] = c
-	l.seq++
-	l.live++
-	c.gen = uint32(l.seq % acceptGen)
-	c.id = l.seq*uint64(len(l.eng.loops)) + uint64(l.id)
-	c.ends = [2]end{noEnd, noEnd}
-	c.start, c.active = l.now, l.now
-	return c
-}
-
-// newConn returns a recycled connection, or a new one.
-func (l *loop) newConn() *conn {
-	n := len(l.spare)
-	if n == 0 {
-		return new(conn)
-	}
-	c := l.spare[n-1]
-	l.spare = l.spare[:n-1]
-	return c
-}
-
-// recycle frees the slots of the connections that ended in this turn.
-func (l *loop) recycle() {
-	for i, c := range l.gone {
-		l.conns[c.slot] = nil
-		l.empty = append(l.empty, c.slot)
-		*c = conn{phase: phaseGone}
-		if len(l.spare) < maxSpare {
-			l.spare = append(l.spare, c)
-		}
-		l.gone[i] = nil
-	}
-	l.gone = l.gone[:0]
-	if l.draining && l.live == 0 {
-		l.stopped = true
-	}
-}
-
-// interner keeps one copy of each string that peers repeat: server names and
-// ALPN lists. It forgets everything when it is full, so that peers who invent
-// names cost an allocation each and no memory.
-type interner map[string]string
-
-const maxInterned = 4096
-
-// maxInternedLen is the longest string worth keeping: that of a server name.
-// An ALPN list can take most of a hello.
-const maxInternedLen = 253
-
-func (in interner) get(b []byte) string {
-	if s, ok := in[string(b)]; ok {
-		return s
-	}
-	if len(b) > maxInternedLen {
-		return string(b)
-	}
-	if len(in) >= maxInterned {
-		clear(in)
-	}
-	s := string(b)
-	in[s] = s
-	return s
 }

@@ -1,9 +1,6 @@
 package l4
 
 import (
-	"syscall"
-	"time"
-
 	"culvert/l4/socket"
 )
 
@@ -30,12 +27,6 @@ const (
 	flowEnded
 	flowShut
 )
-
-// kept holds the bytes of a blocked flow. off bytes of b are written already.
-type kept struct {
-	b   []byte
-	off int
-}
 
 // relay moves what can be moved both ways.
 func (l *loop) relay(c *conn) {
@@ -176,13 +167,6 @@ func (l *loop) checkServerReset(c *conn) {
 	}
 }
 
-func brokenReason(e socket.Errno) Reason {
-	if e == syscall.ETIMEDOUT || e == syscall.EHOSTUNREACH || e == syscall.ENETUNREACH {
-		return ReasonStalled
-	}
-	return ReasonReset
-}
-
 // ended remembers who was the first to end.
 func (l *loop) ended(c *conn, by side) {
 	if c.first == Culvert {
@@ -243,25 +227,35 @@ func (l *loop) firstByte(c *conn) {
 	l.schedule(c)
 }
 
-// halfClosed reports whether one direction has ended and the other has not.
-func (c *conn) halfClosed() bool {
-	return (c.flows[client].state == flowShut) != (c.flows[server].state == flowShut)
+// flush writes what is pending in f and reports whether nothing is left and
+// c is still in the relay.
+func (l *loop) flush(c *conn, f side) bool {
+	fl := &c.flows[f]
+	if fl.kept == nil && fl.pipe == nil {
+		return true
+	}
+	if c.ends[f.other()].blocked {
+		return false
+	}
+	if fl.kept != nil {
+		return l.flushKept(c, f)
+	}
+	return l.flushPipe(c, f)
 }
 
-// relayDeadline is when the relay ends if nothing happens: 0 is never.
-func (c *conn) relayDeadline() (time.Duration, Reason) {
-	at, why := time.Duration(0), ReasonIdleTimeout
-	silence := c.session(func(s *Session) time.Duration { return s.Idle }, DefaultIdleTimeout)
-	if c.halfClosed() {
-		why = ReasonHalfCloseTimeout
-		silence = c.session(func(s *Session) time.Duration { return s.HalfClose }, DefaultHalfCloseTimeout)
+// dropFlow throws away what is pending in f.
+func (l *loop) dropFlow(c *conn, f side) {
+	fl := &c.flows[f]
+	l.unkeep(fl)
+	if fl.pipe != nil {
+		l.pipes.put(fl.pipe)
 	}
-	if silence > 0 {
-		at = c.active + silence
-	}
-	life := c.session(func(s *Session) time.Duration { return s.Lifetime }, Off)
-	if life > 0 && (at == 0 || c.start+life < at) {
-		at, why = c.start+life, ReasonLifetime
-	}
-	return at, why
+	*fl = flow{bytes: fl.bytes}
+}
+
+// block notes that end s takes no more until OUT is reported. The end is
+// watched already, and changing that needs no memory: it does not fail.
+func (l *loop) block(c *conn, s side) {
+	c.ends[s].blocked = true
+	l.watchOut(c, s)
 }

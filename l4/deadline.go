@@ -1,0 +1,128 @@
+package l4
+
+import (
+	"time"
+)
+
+// schedule puts c in the wheel for the deadline of its phase. It is called
+// when the phase changes, not when bytes move: a deadline that moved on is
+// found out when the old one comes.
+func (l *loop) schedule(c *conn) {
+	c.timer.remove()
+	at, w := l.due(c)
+	if at != 0 {
+		w.add(c, at)
+	}
+}
+
+// due returns when c's patience ends, 0 for never, and the wheel for it.
+func (l *loop) due(c *conn) (time.Duration, *wheel) {
+	switch c.phase {
+	case phaseHello:
+		return c.helloDeadline(), &l.coarse
+	case phaseDial:
+		return c.attemptDeadline(orDefault(c.pool.ConnectTimeout, DefaultConnectTimeout)), &l.fine
+	case phaseRelay:
+		if c.awaitsFirstByte() {
+			return c.attemptDeadline(orDefault(c.pool.FirstByteTimeout, DefaultFirstByteTimeout)), &l.fine
+		}
+		at, _ := c.relayDeadline()
+		if young := c.settleAt(); !c.old && (at == 0 || young < at) {
+			at = young
+		}
+		return at, &l.coarse
+	case phaseGoodbye:
+		return c.bye.until, &l.coarse
+	case phaseAwaitAck:
+		return l.now, &l.fine
+	}
+	return 0, nil
+}
+
+// awaitsFirstByte reports whether the server has to answer within a time.
+func (c *conn) awaitsFirstByte() bool { return c.try != nil && c.pool.FirstByteTimeout >= 0 }
+
+// attemptDeadline bounds one step of an attempt, within the time for all.
+func (c *conn) attemptDeadline(step time.Duration) time.Duration {
+	limit := c.try.limit
+	if step < 0 {
+		return limit
+	}
+	if at := c.try.since + step; limit == 0 || at < limit {
+		return at
+	}
+	return limit
+}
+
+// expired is called when c's slot in a wheel came up: the deadline has
+// passed, or it has moved on and c goes in again.
+func (l *loop) expired(c *conn) {
+	at, w := l.due(c)
+	switch {
+	case at == 0:
+		return
+	case l.now < at:
+		w.add(c, at)
+		return
+	}
+	switch c.phase {
+	case phaseHello:
+		l.finish(c, Culvert, ReasonHelloTimeout)
+	case phaseDial:
+		l.failOver(c, ReasonConnectTimeout)
+	case phaseRelay:
+		if !c.old && !c.awaitsFirstByte() && l.now >= c.settleAt() {
+			l.settle(c)
+			return
+		}
+		l.silent(c)
+	case phaseGoodbye:
+		l.finish(c, c.bye.by, c.bye.reason)
+	case phaseAwaitAck:
+		l.awaitAck(c)
+	}
+}
+
+// silent ends a relay whose deadline has passed, unless its server has yet to
+// say its first byte and another one may be asked.
+func (l *loop) silent(c *conn) {
+	if !c.awaitsFirstByte() {
+		_, why := c.relayDeadline()
+		l.finish(c, Culvert, why)
+		return
+	}
+	if !l.earlyEnd(c, ReasonFirstByteTimeout) {
+		l.finish(c, Culvert, ReasonFirstByteTimeout)
+	}
+}
+
+func (c *conn) helloDeadline() time.Duration {
+	t := orDefault(c.at.cfg.HelloTimeout, DefaultHelloTimeout)
+	if t < 0 {
+		return 0
+	}
+	return c.start + t
+}
+
+// relayDeadline is when the relay ends if nothing happens: 0 is never.
+func (c *conn) relayDeadline() (time.Duration, Reason) {
+	at, why := time.Duration(0), ReasonIdleTimeout
+	silence := c.session(func(s *Session) time.Duration { return s.Idle }, DefaultIdleTimeout)
+	if c.halfClosed() {
+		why = ReasonHalfCloseTimeout
+		silence = c.session(func(s *Session) time.Duration { return s.HalfClose }, DefaultHalfCloseTimeout)
+	}
+	if silence > 0 {
+		at = c.active + silence
+	}
+	life := c.session(func(s *Session) time.Duration { return s.Lifetime }, Off)
+	if life > 0 && (at == 0 || c.start+life < at) {
+		at, why = c.start+life, ReasonLifetime
+	}
+	return at, why
+}
+
+// halfClosed reports whether one direction has ended and the other has not.
+func (c *conn) halfClosed() bool {
+	return (c.flows[client].state == flowShut) != (c.flows[server].state == flowShut)
+}

@@ -1,0 +1,78 @@
+package l4
+
+import (
+	"culvert/l4/socket"
+)
+
+// failOver leaves the present server for the next one.
+func (l *loop) failOver(c *conn, r Reason) {
+	l.attemptFailed(c, r)
+	l.dial(c)
+}
+
+// earlyEnd handles a server that ends before its first byte, or does not say
+// one, and reports whether c has left it. Only when nothing but the hello went
+// to the server and the client has not ended may the hello be said to another;
+// else the end is the connection's.
+func (l *loop) earlyEnd(c *conn, r Reason) bool {
+	switch {
+	case c.try == nil:
+		return false
+	case !c.try.replay || c.ends[client].fin:
+		l.noteFailure(c, r)
+		l.freeAttempt(c)
+		return false
+	}
+	l.failOver(c, r)
+	return true
+}
+
+// noteFailure enters the present attempt among those that failed.
+func (l *loop) noteFailure(c *conn, r Reason) {
+	l.counters.failed(c, r)
+	l.eng.outcome(c.server, r, l.now)
+	if c.past == nil {
+		c.past = &past{}
+	}
+	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.try.picked})
+}
+
+// attemptFailed takes c back to where it was before the pick.
+func (l *loop) attemptFailed(c *conn, r Reason) {
+	l.noteFailure(c, r)
+	c.try.why, c.try.left = r, c.serverID()
+	l.dropFlow(c, client)
+	l.dropFlow(c, server)
+	if e := &c.ends[server]; e.fd >= 0 {
+		socket.Close(int(e.fd))
+	}
+	c.ends[server] = noEnd
+	c.server.Release()
+	c.server = nil
+	c.connectAt = 0
+	c.phase = phaseDial
+}
+
+// outOfTries returns why no further server may be tried, or "".
+func (l *loop) outOfTries(c *conn) Reason {
+	a := c.try
+	switch {
+	case a.tries == 0:
+		return ""
+	case a.limit > 0 && l.now >= a.limit:
+		return ReasonFailoverTimeout
+	case c.pool.Tries >= 0 && a.tries >= orDefault(c.pool.Tries, DefaultTries):
+		return ReasonTriesExhausted
+	}
+	return ""
+}
+
+// giveUp ends a connection for which no server was found. A client whose last
+// server sent a reset gets one as well.
+func (l *loop) giveUp(c *conn, r Reason) {
+	c.ends[client].broken = c.try.why == ReasonResetEarly
+	if r == ReasonTriesExhausted && c.try.tries == 1 {
+		r = c.try.why // the only one there was to try
+	}
+	l.finish(c, Culvert, r)
+}

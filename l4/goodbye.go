@@ -1,0 +1,84 @@
+package l4
+
+import (
+	"syscall"
+	"time"
+
+	"culvert/l4/socket"
+	"culvert/sniff"
+)
+
+// Bounds of what is done for a connection after its end was decided.
+const (
+	goodbyeTime  = time.Second     // for the client to read an alert and leave
+	goodbyeBytes = 64 << 10        // of its input, read meanwhile, and more until it has all of ours
+	ackTime      = 5 * time.Second // for the client to acknowledge what it gets before a reset
+	ackPoll      = fineTick
+)
+
+// refuse answers a hello with a fatal alert and sees to it that the client
+// can read it.
+func (l *loop) refuse(c *conn, alert sniff.Alert, r Reason) {
+	var record [7]byte
+	socket.Write(int(c.ends[client].fd), alert.AppendRecord(record[:0]))
+	l.goodbye(c, Culvert, r)
+}
+
+// goodbye ends the client's side with a FIN and reads what it still sends:
+// input left unread would turn the close into a reset, which can overtake the
+// last bytes. The server's side is closed now.
+func (l *loop) goodbye(c *conn, by Party, r Reason) {
+	c.phase = phaseGoodbye
+	c.bye = &parting{by: by, reason: r, until: l.now + goodbyeTime}
+	l.closeEnd(&c.ends[server])
+	socket.ShutdownWrite(int(c.ends[client].fd))
+	if !l.watch(c, client) {
+		l.finish(c, by, r)
+		return
+	}
+	l.schedule(c)
+	l.discard(c)
+}
+
+// discard reads and forgets the client's input until it ends, or until there
+// is too much of it and everything sent to the client has arrived.
+func (l *loop) discard(c *conn) {
+	e := &c.ends[client]
+	for budget := turnBudget; ; {
+		if budget <= 0 {
+			l.later(c)
+			return
+		}
+		n, errno := socket.Read(int(e.fd), l.buf)
+		if errno == syscall.EAGAIN {
+			return
+		}
+		c.bye.discarded += n
+		budget -= n
+		if errno != 0 || n == 0 || c.bye.discarded > goodbyeBytes && socket.Unacked(int(e.fd)) == 0 {
+			l.finish(c, c.bye.by, c.bye.reason)
+			return
+		}
+	}
+}
+
+// resetClient passes a server's reset on, but not before the client has
+// everything that the server sent first: a reset throws the send queue away.
+func (l *loop) resetClient(c *conn) {
+	c.phase = phaseAwaitAck
+	c.bye.until = l.now + ackTime
+	l.closeEnd(&c.ends[server])
+	l.awaitAck(c)
+}
+
+// awaitAck ends c with a reset once the client has acknowledged everything.
+func (l *loop) awaitAck(c *conn) {
+	e := &c.ends[client]
+	if socket.Unacked(int(e.fd)) > 0 && !e.hup && l.now < c.bye.until {
+		c.timer.remove()
+		l.fine.add(c, l.now+ackPoll)
+		return
+	}
+	e.broken = true
+	l.finish(c, c.bye.by, c.bye.reason)
+}

@@ -1,0 +1,80 @@
+package l4
+
+import (
+	"syscall"
+
+	"culvert/l4/socket"
+)
+
+// kept holds the bytes of a blocked flow. off bytes of b are written already.
+type kept struct {
+	b   []byte
+	off int
+}
+
+// keep holds a copy of b until the destination of f can take it.
+func (l *loop) keep(c *conn, f side, b []byte) {
+	c.flows[f].kept = &kept{b: append([]byte(nil), b...)}
+	l.eng.kept.Add(int64(cap(c.flows[f].kept.b)))
+	l.block(c, f.other())
+}
+
+// unkeep lets the kept bytes of fl go.
+func (l *loop) unkeep(fl *flow) {
+	if fl.kept != nil {
+		l.eng.kept.Add(-int64(cap(fl.kept.b)))
+		fl.kept = nil
+	}
+}
+
+func (l *loop) flushKept(c *conn, f side) bool {
+	fl := &c.flows[f]
+	n, e := socket.Write(int(c.ends[f.other()].fd), fl.kept.b[fl.kept.off:])
+	if e != 0 && e != syscall.EAGAIN {
+		l.destinationFailed(c, f, e)
+		return false
+	}
+	if n > 0 {
+		l.progress(c, f, n)
+	}
+	fl.kept.off += n
+	if fl.kept.off < len(fl.kept.b) {
+		l.block(c, f.other())
+		return false
+	}
+	l.unkeep(fl)
+	return true
+}
+
+// readRoom is how much one read may take: everything, little when the bytes
+// kept in the process are near their bound, nothing at it.
+func (l *loop) readRoom() int {
+	k := l.eng.kept.Load()
+	switch {
+	case k < l.eng.maxKept/4*3:
+		return len(l.buf)
+	case k < l.eng.maxKept:
+		return pressedRead
+	}
+	return 0
+}
+
+// starve puts c aside until kept bytes were freed.
+func (l *loop) starve(c *conn) {
+	l.starved = append(l.starved, c.ref())
+	appoint(&l.chores.starve, l.now+starveRetry)
+}
+
+func (l *loop) feedStarved() {
+	refs := l.starved
+	l.starved = nil
+	for _, r := range refs {
+		if c := r.alive(); c != nil {
+			l.later(c)
+		}
+	}
+}
+
+// pressedRead is how much one read may take when the bytes kept for slow
+// peers are near their bound.
+const pressedRead = 4 << 10
