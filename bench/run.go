@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -146,8 +147,11 @@ func (b *bencher) cost(ctx context.Context, w Workload, p *running) (float64, er
 		return 0, err
 	}
 	after, err := cpuTime(p.pids)
-	if err != nil || count == 0 {
-		return 0, fmt.Errorf("no work was done: %w", err)
+	if err != nil {
+		return 0, err
+	}
+	if count == 0 {
+		return 0, errors.New("no work was done")
 	}
 	scale := float64(time.Microsecond)
 	if w.Unit == "s/GiB" {

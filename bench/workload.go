@@ -98,20 +98,25 @@ func parallel(ctx context.Context, n int, work func(ctx context.Context) (int64,
 	}
 }
 
-// connections opens connections, 32 at a time, each for a reply of 2,000
-// bytes, after which the server ends it.
+const replySize = 2000
+
+// connections opens connections, 32 at a time, each for a reply of
+// replySize bytes, after which the server ends it.
 func connections(ctx context.Context, l *load) (int64, error) {
 	return parallel(ctx, 32, func(ctx context.Context) (n int64, _ error) {
 		buf := make([]byte, 4096)
 		for ctx.Err() == nil {
-			c, err := l.open(opReply, 2000)
+			c, err := l.open(opReply, replySize)
 			if err != nil {
 				return n, err
 			}
 			got, err := drain(c, buf)
 			c.Close()
-			if err != nil || got != 2000 {
-				return n, fmt.Errorf("reply of %d bytes instead of 2000: %w", got, err)
+			if err != nil {
+				return n, fmt.Errorf("read the reply: %w", err)
+			}
+			if got != replySize {
+				return n, fmt.Errorf("reply of %d bytes, want %d", got, replySize)
 			}
 			n++
 		}

@@ -53,7 +53,10 @@ func (l *loop) acceptFailed(a *accepter, e socket.Errno) bool {
 		l.pause(a)
 		return true
 	case e == syscall.EBADF, e == syscall.EINVAL, e == syscall.ENOTSOCK, e == syscall.EOPNOTSUPP:
-		l.eng.warn("accept failed for good", "listener", a.cfg.Name, "error", e)
+		if l.eng.hooks.Log != nil {
+			l.eng.hooks.Log.Error("accept failed for good", "listener", a.cfg.Name, "error", e)
+		}
+		l.setPaused(a, true) // with no appointment to resume
 		_ = l.poll.Del(a.sock.FD())
 		return true
 	}
@@ -63,11 +66,11 @@ func (l *loop) acceptFailed(a *accepter, e socket.Errno) bool {
 // welcome starts the story of an accepted connection.
 func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 	c := l.admit()
-	c.at, c.client = a, peer
+	c.from, c.client = a, peer
 	c.ends[client].fd = int32(fd)
 	if a.cfg.Table == nil {
 		c.pool = a.cfg.Pool
-		c.try = l.newAttempt()
+		c.search = l.newSearch()
 		l.startDial(c)
 		return
 	}
@@ -81,7 +84,7 @@ func (l *loop) pause(a *accepter) {
 	if l.setPaused(a, true) {
 		_ = l.poll.Del(a.sock.FD())
 	}
-	appoint(&l.chores.accept, l.now+acceptRetry)
+	l.chores.accept.set(l.now + acceptRetry)
 }
 
 // setPaused notes whether a accepts, and reports whether that is new.

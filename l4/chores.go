@@ -5,10 +5,10 @@ import "time"
 // chores are a loop's own appointments, as opposed to its connections'. Zero
 // means none: a loop with nothing to wait for arms no timer.
 type chores struct {
-	accept time.Duration // try the paused listeners again
-	starve time.Duration // try the connections that the bound on kept bytes stopped
-	stuck  time.Duration // look after pipes that a slow reader holds
-	sweep  time.Duration // close pipes that nobody used
+	accept appointment // try the paused listeners again
+	starve appointment // try the connections that the bound on kept bytes stopped
+	stuck  appointment // look after pipes that a slow reader holds
+	sweep  appointment // close pipes that nobody used
 }
 
 // How long each chore is put off.
@@ -21,34 +21,37 @@ const (
 
 func (l *loop) doChores() {
 	c := &l.chores
-	if due(&c.accept, l.now) {
+	if c.accept.keep(l.now) {
 		l.resumeAccepters()
 	}
-	if due(&c.starve, l.now) {
+	if c.starve.keep(l.now) {
 		l.feedStarved()
 	}
-	if due(&c.stuck, l.now) {
+	if c.stuck.keep(l.now) {
 		l.unstick()
 	}
-	if due(&c.sweep, l.now) {
+	if c.sweep.keep(l.now) {
 		l.sweepPipes()
 	}
 }
 
-// due reports whether an appointment is to be kept now, and crosses it out.
-func due(at *time.Duration, now time.Duration) bool {
-	if *at == 0 || now < *at {
-		return false
+// appointment is a moment at which a loop does something for itself; 0: none.
+type appointment time.Duration
+
+// set makes the appointment unless there is one.
+func (a *appointment) set(at time.Duration) {
+	if *a == 0 {
+		*a = appointment(at)
 	}
-	*at = 0
-	return true
 }
 
-// appoint makes an appointment unless there is one.
-func appoint(at *time.Duration, when time.Duration) {
-	if *at == 0 {
-		*at = when
+// keep reports whether the appointment is due, and crosses it out.
+func (a *appointment) keep(now time.Duration) bool {
+	if *a == 0 || now < time.Duration(*a) {
+		return false
 	}
+	*a = 0
+	return true
 }
 
 // deadline is when the loop has to wake up if nothing happens. The zero Time
@@ -62,8 +65,8 @@ func (l *loop) deadline() time.Time {
 	}
 	earlier(l.fine.next())
 	earlier(l.coarse.next())
-	for _, at := range [...]time.Duration{l.chores.accept, l.chores.starve, l.chores.stuck, l.chores.sweep} {
-		earlier(at, at != 0)
+	for _, at := range [...]appointment{l.chores.accept, l.chores.starve, l.chores.stuck, l.chores.sweep} {
+		earlier(time.Duration(at), at != 0)
 	}
 	if next == 0 {
 		return time.Time{}

@@ -1,14 +1,15 @@
 package l4
 
 import (
+	"cmp"
 	"time"
 
 	"culvert/balancer"
 	"culvert/l4/socket"
 )
 
-// Config is a snapshot of what an Engine serves. It is not changed after it
-// was given to an Engine.
+// Config is a snapshot of what an Engine serves. Start numbers its pools and
+// routes; nobody changes it afterwards.
 type Config struct {
 	Listeners []*Listener
 	Loops     int // event loops; 0: DefaultLoops
@@ -49,8 +50,11 @@ const (
 	DefaultIdleTimeout      = 10 * time.Minute
 	DefaultHalfCloseTimeout = 60 * time.Second
 	DefaultDrainTimeout     = 30 * time.Second
-	DefaultTries            = 3
 )
+
+// DefaultTries is how many servers one connection tries when its pool does
+// not say.
+const DefaultTries = 3
 
 // Listener is one address that accepts connections. With a Table it reads
 // the hello and routes; without, it is plain TCP and dials Pool at accept.
@@ -72,13 +76,14 @@ type Listener struct {
 // Session holds the limits of an established connection. In a Pool, a zero
 // field means the listener's value; in a Listener, the default.
 type Session struct {
-	Idle      time.Duration // no byte in either direction
-	HalfClose time.Duration // no byte after one side has ended
-	Lifetime  time.Duration // accept to end; default Off
+	IdleTimeout      time.Duration // no byte in either direction
+	HalfCloseTimeout time.Duration // no byte after one side has ended
+	Lifetime         time.Duration // accept to end; default Off
 
-	// NoHalfClose ends both directions once one has ended and is flushed,
-	// as nginx does by default.
-	NoHalfClose Switch
+	// KeepHalfClose lets one direction go on after the other has ended. Off
+	// ends both once the one that ended is flushed, as nginx does by default.
+	// The default is On.
+	KeepHalfClose Switch
 }
 
 // Switch is a boolean that can be left to an outer level.
@@ -87,8 +92,8 @@ type Switch uint8
 // The values of a Switch.
 const (
 	Inherit Switch = iota
-	Yes
-	No
+	SwitchOn
+	SwitchOff
 )
 
 // Pool is a balancer's pool with what dialing its servers needs.
@@ -104,6 +109,14 @@ type Pool struct {
 	TCP              socket.Options
 
 	first int // where its servers begin in the engine's counters
+}
+
+// MaxTries is how many servers one connection may try at most; 0 means all.
+func (p *Pool) MaxTries() int {
+	if p.Tries < 0 {
+		return 0
+	}
+	return cmp.Or(p.Tries, DefaultTries)
 }
 
 // Action is what a route does with a connection.

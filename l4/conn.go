@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -65,11 +66,11 @@ type conn struct {
 	start  time.Duration // accept
 	active time.Duration // the last byte moved, or the last change of phase
 
-	at     *accepter
+	from   *accepter
 	route  *Route
 	pool   *Pool
 	server *balancer.Server // nil: none reserved
-	try    *attempt         // until the first byte of a server
+	search *search          // until the first byte of a server
 	past   *past            // nil: no attempt failed
 	bye    *parting         // set once the end is decided: by a broken server, in goodbye and awaitAck
 
@@ -137,23 +138,22 @@ func (c *conn) tag(s side) uint64 {
 	return uint64(c.gen)<<32 | uint64(c.slot)<<1 | uint64(s)
 }
 
-// session returns a limit of the pool, else of the listener, else the default.
-func (c *conn) session(of func(*Session) time.Duration, def time.Duration) time.Duration {
-	if c.pool != nil {
-		if d := of(&c.pool.Session); d != 0 {
-			return d
-		}
-	}
-	if d := of(&c.at.cfg.Session); d != 0 {
-		return d
-	}
-	return def
+var defaultSession = Session{
+	IdleTimeout:      DefaultIdleTimeout,
+	HalfCloseTimeout: DefaultHalfCloseTimeout,
+	Lifetime:         Off,
+	KeepHalfClose:    SwitchOn,
 }
 
-// keepsHalfClose reports whether one direction may outlive the other.
-func (c *conn) keepsHalfClose() bool {
-	if s := c.pool.Session.NoHalfClose; s != Inherit {
-		return s == No
+// or fills what s leaves open from outer.
+func (s Session) or(outer Session) Session {
+	return Session{
+		IdleTimeout:      cmp.Or(s.IdleTimeout, outer.IdleTimeout),
+		HalfCloseTimeout: cmp.Or(s.HalfCloseTimeout, outer.HalfCloseTimeout),
+		Lifetime:         cmp.Or(s.Lifetime, outer.Lifetime),
+		KeepHalfClose:    cmp.Or(s.KeepHalfClose, outer.KeepHalfClose),
 	}
-	return c.at.cfg.Session.NoHalfClose != Yes
 }
+
+// session is what holds for a connection whose pool is known.
+func (c *conn) session() Session { return c.pool.Session.or(c.from.cfg.Session).or(defaultSession) }

@@ -45,17 +45,17 @@ func (l *loop) copy(c *conn, f side) (int, bool) {
 // after a reset or urgent data only read's own word counts.
 func (l *loop) afterRead(c *conn, f side, n int, short bool) {
 	src, fl := &c.ends[f], &c.flows[f]
-	if c.try != nil {
+	if c.search != nil {
 		if f == server {
 			l.firstByte(c)
 		} else {
-			c.try.replay = false // more than the hello will go out
+			c.search.replay = false // more than the hello will go out
 		}
 	}
 	if short && !src.hup && !src.urgent {
 		src.readable = false
 		if src.fin {
-			l.ended(c, f)
+			c.noteEnd(f)
 			fl.state = flowEnded
 		}
 	}

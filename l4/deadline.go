@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"cmp"
 	"time"
 )
 
@@ -21,10 +22,10 @@ func (l *loop) due(c *conn) (time.Duration, *wheel) {
 	case phaseHello:
 		return c.helloDeadline(), &l.coarse
 	case phaseDial:
-		return c.attemptDeadline(orDefault(c.pool.ConnectTimeout, DefaultConnectTimeout)), &l.fine
+		return c.attemptDeadline(cmp.Or(c.pool.ConnectTimeout, DefaultConnectTimeout)), &l.fine
 	case phaseRelay:
 		if c.awaitsFirstByte() {
-			return c.attemptDeadline(orDefault(c.pool.FirstByteTimeout, DefaultFirstByteTimeout)), &l.fine
+			return c.attemptDeadline(cmp.Or(c.pool.FirstByteTimeout, DefaultFirstByteTimeout)), &l.fine
 		}
 		at, _ := c.relayDeadline()
 		if young := c.settleAt(); !c.old && (at == 0 || young < at) {
@@ -40,15 +41,15 @@ func (l *loop) due(c *conn) (time.Duration, *wheel) {
 }
 
 // awaitsFirstByte reports whether the server has to answer within a time.
-func (c *conn) awaitsFirstByte() bool { return c.try != nil && c.pool.FirstByteTimeout >= 0 }
+func (c *conn) awaitsFirstByte() bool { return c.search != nil && c.pool.FirstByteTimeout >= 0 }
 
 // attemptDeadline bounds one step of an attempt, within the time for all.
 func (c *conn) attemptDeadline(step time.Duration) time.Duration {
-	limit := c.try.limit
+	limit := c.search.limit
 	if step < 0 {
 		return limit
 	}
-	if at := c.try.since + step; limit == 0 || at < limit {
+	if at := c.search.since + step; limit == 0 || at < limit {
 		return at
 	}
 	return limit
@@ -97,7 +98,7 @@ func (l *loop) silent(c *conn) {
 }
 
 func (c *conn) helloDeadline() time.Duration {
-	t := orDefault(c.at.cfg.HelloTimeout, DefaultHelloTimeout)
+	t := cmp.Or(c.from.cfg.HelloTimeout, DefaultHelloTimeout)
 	if t < 0 {
 		return 0
 	}
@@ -106,18 +107,17 @@ func (c *conn) helloDeadline() time.Duration {
 
 // relayDeadline is when the relay ends if nothing happens: 0 is never.
 func (c *conn) relayDeadline() (time.Duration, Reason) {
-	at, why := time.Duration(0), ReasonIdleTimeout
-	silence := c.session(func(s *Session) time.Duration { return s.Idle }, DefaultIdleTimeout)
+	s := c.session()
+	silence, why := s.IdleTimeout, ReasonIdleTimeout
 	if c.halfClosed() {
-		why = ReasonHalfCloseTimeout
-		silence = c.session(func(s *Session) time.Duration { return s.HalfClose }, DefaultHalfCloseTimeout)
+		silence, why = s.HalfCloseTimeout, ReasonHalfCloseTimeout
 	}
+	at := time.Duration(0)
 	if silence > 0 {
 		at = c.active + silence
 	}
-	life := c.session(func(s *Session) time.Duration { return s.Lifetime }, Off)
-	if life > 0 && (at == 0 || c.start+life < at) {
-		at, why = c.start+life, ReasonLifetime
+	if end := c.start + s.Lifetime; s.Lifetime > 0 && (at == 0 || end < at) {
+		at, why = end, ReasonLifetime
 	}
 	return at, why
 }

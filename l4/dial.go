@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"cmp"
 	"syscall"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 
 // startDial begins the search for a server for c, whose pool is known.
 func (l *loop) startDial(c *conn) {
-	a := c.try
+	a := c.search
 	a.sel.Reset(c.client.Addr())
 	a.limit = l.now + c.pool.failoverTimeout()
 	if c.pool.failoverTimeout() < 0 {
@@ -26,17 +27,17 @@ func (l *loop) dial(c *conn) {
 			l.giveUp(c, r)
 			return
 		}
-		srv, err := c.pool.Balancer.Pick(&c.try.sel, l.now)
+		srv, err := c.pool.Balancer.Pick(&c.search.sel, l.now)
 		if err != nil {
 			l.giveUp(c, pickReason(c, err))
 			return
 		}
-		if c.try.tries > 0 {
-			l.counters.failedOver(c.try.left)
+		if c.search.tries > 0 {
+			l.counters.failedOver(c.search.left)
 		}
 		c.server = srv
-		c.try.tries++
-		c.try.picked, c.try.since = l.now, l.now
+		c.search.tries++
+		c.search.picked, c.search.since = l.now, l.now
 		if l.connect(c) {
 			return
 		}
@@ -65,13 +66,13 @@ func (l *loop) connect(c *conn) bool {
 func (l *loop) greet(c *conn, done bool) bool {
 	early := &l.early[c.serverID()]
 	switch {
-	case done && len(c.try.hello) == 0:
+	case done && len(c.search.hello) == 0:
 		l.connected(c, 0)
 		return true
-	case len(c.try.hello) == 0, !done && !early.worthTrying():
+	case len(c.search.hello) == 0, !done && !early.worthTrying():
 		return l.awaitConnect(c)
 	}
-	n, errno := socket.Write(int(c.ends[server].fd), c.try.hello)
+	n, errno := socket.Write(int(c.ends[server].fd), c.search.hello)
 	early.note(errno == 0)
 	switch {
 	case errno == 0, errno == syscall.EAGAIN && done:
@@ -86,7 +87,7 @@ func (l *loop) greet(c *conn, done bool) bool {
 
 // noResources ends c and stops accepting for a while.
 func (l *loop) noResources(c *conn, e socket.Errno) {
-	at := c.at
+	at := c.from
 	l.finish(c, Culvert, ReasonNoResources)
 	if !at.closed {
 		l.eng.warn("out of descriptors or memory, pausing the listener", "listener", at.cfg.Name, "error", e)
@@ -125,8 +126,8 @@ func (l *loop) dialing(c *conn) {
 		return
 	}
 	n, errno := 0, socket.Errno(0)
-	if len(c.try.hello) > 0 {
-		n, errno = socket.Write(int(e.fd), c.try.hello)
+	if len(c.search.hello) > 0 {
+		n, errno = socket.Write(int(e.fd), c.search.hello)
 	}
 	switch errno {
 	case 0, syscall.EAGAIN:
@@ -141,7 +142,7 @@ func (l *loop) dialing(c *conn) {
 func (l *loop) connected(c *conn, n int) {
 	c.phase = phaseRelay
 	c.connectAt = c.since(l.now)
-	c.active, c.try.since = l.now, l.now
+	c.active, c.search.since = l.now, l.now
 	up := &c.flows[client]
 	up.bytes = uint64(n)
 	l.counters.connected(c, n)
@@ -149,7 +150,7 @@ func (l *loop) connected(c *conn, n int) {
 		l.noResources(c, syscall.ENOMEM)
 		return
 	}
-	if rest := c.try.hello[n:]; len(rest) > 0 {
+	if rest := c.search.hello[n:]; len(rest) > 0 {
 		l.keep(c, client, rest)
 	}
 	if !c.tls {
@@ -168,12 +169,5 @@ func (c *conn) target() *socket.Target { return &c.pool.Targets[c.server.Index()
 func (c *conn) serverID() int { return c.pool.first + c.server.Index() }
 
 func (p *Pool) failoverTimeout() time.Duration {
-	return orDefault(p.FailoverTimeout, DefaultFailoverTimeout)
-}
-
-func orDefault[T time.Duration | int](v, def T) T {
-	if v == 0 {
-		return def
-	}
-	return v
+	return cmp.Or(p.FailoverTimeout, DefaultFailoverTimeout)
 }

@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"cmp"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -92,7 +93,7 @@ func (e *Engine) setLimits() {
 	if e.maxKept <= 0 {
 		e.maxKept = DefaultKeptBytes
 	}
-	e.waiting.max = int32(orDefault(lim.HelloPerPrefix, DefaultHelloPerPrefix))
+	e.waiting.max = int32(cmp.Or(lim.HelloPerPrefix, DefaultHelloPerPrefix))
 }
 
 // number gives every route and server its index in the counters.

@@ -16,11 +16,11 @@ func (l *loop) failOver(c *conn, r Reason) {
 // else the end is the connection's.
 func (l *loop) earlyEnd(c *conn, r Reason) bool {
 	switch {
-	case c.try == nil:
+	case c.search == nil:
 		return false
-	case !c.try.replay || c.ends[client].fin:
+	case !c.search.replay || c.ends[client].fin:
 		l.noteFailure(c, r)
-		l.freeAttempt(c)
+		l.freeSearch(c)
 		return false
 	}
 	l.failOver(c, r)
@@ -34,13 +34,13 @@ func (l *loop) noteFailure(c *conn, r Reason) {
 	if c.past == nil {
 		c.past = &past{}
 	}
-	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.try.picked})
+	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.search.picked})
 }
 
 // attemptFailed takes c back to where it was before the pick.
 func (l *loop) attemptFailed(c *conn, r Reason) {
 	l.noteFailure(c, r)
-	c.try.why, c.try.left = r, c.serverID()
+	c.search.why, c.search.left = r, c.serverID()
 	l.dropFlow(c, client)
 	l.dropFlow(c, server)
 	if e := &c.ends[server]; e.fd >= 0 {
@@ -55,13 +55,13 @@ func (l *loop) attemptFailed(c *conn, r Reason) {
 
 // outOfTries returns why no further server may be tried, or "".
 func (l *loop) outOfTries(c *conn) Reason {
-	a := c.try
+	a := c.search
 	switch {
 	case a.tries == 0:
 		return ""
 	case a.limit > 0 && l.now >= a.limit:
 		return ReasonFailoverTimeout
-	case c.pool.Tries >= 0 && a.tries >= orDefault(c.pool.Tries, DefaultTries):
+	case c.pool.MaxTries() > 0 && a.tries >= c.pool.MaxTries():
 		return ReasonTriesExhausted
 	}
 	return ""
@@ -70,9 +70,9 @@ func (l *loop) outOfTries(c *conn) Reason {
 // giveUp ends a connection for which no server was found. A client whose last
 // server sent a reset gets one as well.
 func (l *loop) giveUp(c *conn, r Reason) {
-	c.ends[client].broken = c.try.why == ReasonResetEarly
-	if r == ReasonTriesExhausted && c.try.tries == 1 {
-		r = c.try.why // the only one there was to try
+	c.ends[client].broken = c.search.why == ReasonResetEarly
+	if r == ReasonTriesExhausted && c.search.tries == 1 {
+		r = c.search.why // the only one there was to try
 	}
 	l.finish(c, Culvert, r)
 }

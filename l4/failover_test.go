@@ -361,7 +361,7 @@ func TestServerMayBeSilentWithoutAFirstByteTimeout(t *testing.T) {
 				_, _ = io.Copy(io.Discard, struct{ io.Reader }{c})
 			})
 			p := withTries(roundRobin(t, o.addr), 0, 0, tt.failover)
-			p.FirstByteTimeout, p.Session.Idle, p.Session.Lifetime = Off, time.Hour, tt.life
+			p.FirstByteTimeout, p.Session.IdleTimeout, p.Session.Lifetime = Off, time.Hour, tt.life
 			r := startRig(t, &Config{Listeners: []*Listener{routeTo(t, p)}})
 			c := r.dial(0)
 			_, _ = c.Write(hello)

@@ -12,26 +12,26 @@ func (l *loop) finish(c *conn, by Party, r Reason) {
 	c.phase = phaseGone
 	c.timer.remove()
 	l.helloDone(c)
-	l.writeRecord(c, by, r)
+	l.writeRecord(c, by, c.finalReason(by, r))
 	l.dropFlow(c, client)
 	l.dropFlow(c, server)
-	l.closeEnd(&c.ends[client])
-	l.closeEnd(&c.ends[server])
+	c.ends[client].close()
+	c.ends[server].close()
 	if c.server != nil {
 		c.server.Release()
 	}
-	l.freeAttempt(c)
-	l.eng.unreserve(c.at.shared)
+	l.freeSearch(c)
+	l.eng.unreserve(c.from.shared)
 	l.live--
 	l.gone = append(l.gone, c)
 	if l.chores.accept != 0 {
-		l.chores.accept = l.now // a place is free for who waits to be accepted
+		l.chores.accept = appointment(l.now) // a place is free for who waits to be accepted
 	}
 }
 
-// closeEnd closes one end: with a reset if the other side's reset, or its
+// close closes one end: with a reset if the other side's reset, or its
 // silence, is to be passed on.
-func (l *loop) closeEnd(e *end) {
+func (e *end) close() {
 	switch {
 	case e.fd < 0:
 		return
@@ -43,23 +43,29 @@ func (l *loop) closeEnd(e *end) {
 	*e = noEnd
 }
 
+// finalReason tells a server that ended before it answered a hello from one
+// that did its work.
+func (c *conn) finalReason(by Party, r Reason) Reason {
+	switch {
+	case !c.tls || c.firstAt != 0 || by != Server:
+		return r
+	case r == ReasonClosed:
+		return ReasonClosedEarly
+	case r == ReasonReset:
+		return ReasonResetEarly
+	}
+	return r
+}
+
 // writeRecord tells the counters and whoever listens how c went.
 func (l *loop) writeRecord(c *conn, by Party, r Reason) {
-	if c.tls && c.firstAt == 0 && by == Server {
-		switch r {
-		case ReasonClosed:
-			r = ReasonClosedEarly
-		case ReasonReset:
-			r = ReasonResetEarly
-		}
-	}
-	l.counters.ended(c.at.id, by, r)
+	l.counters.ended(c.from.id, by, r)
 	if l.eng.hooks.Record == nil {
 		return
 	}
 	rec := &l.record
 	*rec = Record{
-		ID: c.id, Start: l.eng.wall(c.start), Client: c.client, Listener: c.at.cfg.Name,
+		ID: c.id, Start: l.eng.wall(c.start), Client: c.client, Listener: c.from.cfg.Name,
 		ServerName: c.name, ALPN: c.alpn,
 		BytesUp: c.flows[client].bytes, BytesDown: c.flows[server].bytes,
 		Hello: c.helloAt.duration(), Connect: c.connectAt.duration(), FirstByte: c.firstAt.duration(),

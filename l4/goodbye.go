@@ -16,9 +16,9 @@ const (
 	ackPoll      = fineTick
 )
 
-// refuse answers a hello with a fatal alert and sees to it that the client
+// sendAlert answers a hello with a fatal alert and sees to it that the client
 // can read it.
-func (l *loop) refuse(c *conn, alert sniff.Alert, r Reason) {
+func (l *loop) sendAlert(c *conn, alert sniff.Alert, r Reason) {
 	var record [7]byte
 	socket.Write(int(c.ends[client].fd), alert.AppendRecord(record[:0]))
 	l.goodbye(c, Culvert, r)
@@ -30,7 +30,7 @@ func (l *loop) refuse(c *conn, alert sniff.Alert, r Reason) {
 func (l *loop) goodbye(c *conn, by Party, r Reason) {
 	c.phase = phaseGoodbye
 	c.bye = &parting{by: by, reason: r, until: l.now + goodbyeTime}
-	l.closeEnd(&c.ends[server])
+	c.ends[server].close()
 	socket.ShutdownWrite(int(c.ends[client].fd))
 	if !l.watch(c, client) {
 		l.finish(c, by, r)
@@ -67,7 +67,7 @@ func (l *loop) discard(c *conn) {
 func (l *loop) resetClient(c *conn) {
 	c.phase = phaseAwaitAck
 	c.bye.until = l.now + ackTime
-	l.closeEnd(&c.ends[server])
+	c.ends[server].close()
 	l.awaitAck(c)
 }
 

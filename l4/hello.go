@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"cmp"
 	"errors"
 	"syscall"
 
@@ -39,31 +40,24 @@ func (l *loop) readHello(c *conn) {
 // helloRoom is how many bytes may be read: the cap, and a little that may
 // follow the hello.
 func (l *loop) helloRoom(c *conn) int {
-	room := c.at.maxHello() + helloSlack
-	if c.try != nil {
-		room -= len(c.try.hello)
+	room := c.maxHello() + helloSlack
+	if c.search != nil {
+		room -= len(c.search.hello)
 	}
 	return min(room, len(l.buf))
 }
 
-func (l *Listener) maxHello() int {
-	if l.MaxHello > 0 {
-		return l.MaxHello
-	}
-	return sniff.DefaultLimit
-}
-
-func (a *accepter) maxHello() int { return a.cfg.maxHello() }
+func (c *conn) maxHello() int { return cmp.Or(c.from.cfg.MaxHello, sniff.DefaultLimit) }
 
 // moreHello looks at the bytes so far with b behind them and reports whether
 // more are needed.
 func (l *loop) moreHello(c *conn, b []byte) bool {
-	if c.try == nil {
-		c.try = l.newAttempt()
-		c.try.parser.Limit = c.at.maxHello()
+	if c.search == nil {
+		c.search = l.newSearch()
+		c.search.parser.Limit = c.maxHello()
 	}
-	a := c.try
-	a.hello = appendBounded(a.hello, b, c.at.maxHello()+helloSlack)
+	a := c.search
+	a.hello = appendBounded(a.hello, b, c.maxHello()+helloSlack)
 	err := a.parser.Parse(a.hello, &l.hello)
 	var reject *sniff.Reject
 	switch {
@@ -87,16 +81,28 @@ func appendBounded(dst, b []byte, limit int) []byte {
 	return append(dst, b...)
 }
 
-// keepHello counts the waiting bytes and the waiting connection against their
-// limits, and reports whether the connection may wait.
-func (l *loop) keepHello(c *conn) bool {
-	if !c.waits && !l.eng.waiting.enter(c.client.Addr()) {
+// startWaiting counts c among the waiting hellos, or ends it when its prefix
+// has too many.
+func (l *loop) startWaiting(c *conn) bool {
+	if c.waits {
+		return true
+	}
+	if !l.eng.waiting.enter(c.client.Addr()) {
 		l.finish(c, Culvert, ReasonHelloLimit)
 		return false
 	}
 	c.waits = true
-	grown := cap(c.try.hello) - c.try.kept
-	c.try.kept += grown
+	return true
+}
+
+// keepHello counts the waiting bytes and the waiting connection against their
+// limits, and reports whether the connection may wait.
+func (l *loop) keepHello(c *conn) bool {
+	if !l.startWaiting(c) {
+		return false
+	}
+	grown := cap(c.search.hello) - c.search.counted
+	c.search.counted += grown
 	if l.eng.kept.Add(int64(grown)) > l.eng.maxKept {
 		l.finish(c, Culvert, ReasonMemoryLimit)
 		return false
@@ -106,11 +112,9 @@ func (l *loop) keepHello(c *conn) bool {
 
 // waitForHello arms the deadline, which counts from accept and is absolute.
 func (l *loop) waitForHello(c *conn) {
-	if !c.waits && !l.eng.waiting.enter(c.client.Addr()) {
-		l.finish(c, Culvert, ReasonHelloLimit)
+	if !l.startWaiting(c) {
 		return
 	}
-	c.waits = true
 	if !l.watch(c, client) {
 		l.noResources(c, syscall.ENOMEM)
 		return
@@ -126,9 +130,9 @@ func (l *loop) helloDone(c *conn) {
 		c.waits = false
 		l.eng.waiting.leave(c.client.Addr())
 	}
-	if c.try != nil && c.try.kept > 0 {
-		l.eng.kept.Add(-int64(c.try.kept))
-		c.try.kept = 0
+	if c.search != nil && c.search.counted > 0 {
+		l.eng.kept.Add(-int64(c.search.counted))
+		c.search.counted = 0
 	}
 }
 
@@ -140,13 +144,13 @@ func (l *loop) rejectHello(c *conn, r *sniff.Reject) {
 	}
 	l.helloDone(c)
 	if r.Alert != sniff.AlertNone {
-		l.refuse(c, r.Alert, Reason(r.Reason))
+		l.sendAlert(c, r.Alert, Reason(r.Reason))
 		return
 	}
-	if c.at.cfg.Plaintext == nil || r != sniff.ErrNotTLS {
+	if c.from.cfg.Plaintext == nil || r != sniff.ErrNotTLS {
 		l.finish(c, Culvert, Reason(r.Reason))
 		return
 	}
-	c.pool = c.at.cfg.Plaintext
+	c.pool = c.from.cfg.Plaintext
 	l.startDial(c)
 }

@@ -474,7 +474,7 @@ func TestGoodClientIsServedBesideSlowOnes(t *testing.T) {
 func TestHelloDeadlineIsClearedByTheHello(t *testing.T) {
 	o := startOrigin(t, echo)
 	l := tlsListener(t, nil, &Route{ServerName: "chat.example.com", Pool: roundRobin(t, o.addr)})
-	l.HelloTimeout, l.Session.Idle = time.Minute, time.Hour
+	l.HelloTimeout, l.Session.IdleTimeout = time.Minute, time.Hour
 	r := startRig(t, &Config{Listeners: []*Listener{l}, Loops: 2})
 	wire := chatHello(t)
 	conns, _, _ := r.connect(soak(100, 1000), wire[:100])

@@ -14,9 +14,14 @@ type kept struct {
 
 // keep holds a copy of b until the destination of f can take it.
 func (l *loop) keep(c *conn, f side, b []byte) {
-	c.flows[f].kept = &kept{b: append([]byte(nil), b...)}
-	l.eng.kept.Add(int64(cap(c.flows[f].kept.b)))
+	l.setKept(&c.flows[f], append([]byte(nil), b...))
 	l.block(c, f.other())
+}
+
+// setKept gives b to fl, which holds nothing.
+func (l *loop) setKept(fl *flow, b []byte) {
+	fl.kept = &kept{b: b}
+	l.eng.kept.Add(int64(cap(b)))
 }
 
 // unkeep lets the kept bytes of fl go.
@@ -62,7 +67,7 @@ func (l *loop) readRoom() int {
 // starve puts c aside until kept bytes were freed.
 func (l *loop) starve(c *conn) {
 	l.starved = append(l.starved, c.ref())
-	appoint(&l.chores.starve, l.now+starveRetry)
+	l.chores.starve.set(l.now + starveRetry)
 }
 
 func (l *loop) feedStarved() {

@@ -44,7 +44,7 @@ type loop struct {
 
 	accepters []*accepter
 	pipes     pipePool
-	attempts  []*attempt // spare ones
+	searches  []*search // spare ones
 	names     interner
 	hello     sniff.Hello
 	record    Record

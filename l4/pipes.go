@@ -120,7 +120,7 @@ func (p *pipePool) sweep() bool {
 
 func (l *loop) sweepPipes() {
 	if l.pipes.sweep() {
-		l.chores.sweep = l.now + sweepEvery
+		l.chores.sweep.set(l.now + sweepEvery)
 	}
 }
 

@@ -57,6 +57,16 @@ func (p Party) String() string { return [...]string{"culvert", "client", "server
 // values are metric labels.
 type Reason string
 
+// Relayed reports whether a connection that ended for this reason had found
+// its server: everything else turned the client away.
+func (r Reason) Relayed() bool {
+	switch r {
+	case ReasonClosed, ReasonReset, ReasonStalled, ReasonIdleTimeout, ReasonHalfCloseTimeout, ReasonLifetime, ReasonDrained:
+		return true
+	}
+	return false
+}
+
 // How a connection ends, or an attempt at a server fails.
 const (
 	ReasonClosed           Reason = "closed"             // FIN from both sides

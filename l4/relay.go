@@ -78,7 +78,7 @@ func (l *loop) sourceEnded(c *conn, f side) bool {
 	if f == server && l.earlyEnd(c, ReasonClosedEarly) {
 		return false
 	}
-	l.ended(c, f)
+	c.noteEnd(f)
 	c.flows[f].state = flowEnded
 	return true
 }
@@ -117,7 +117,7 @@ func (l *loop) destinationFailed(c *conn, f side, e socket.Errno) {
 func (l *loop) serverBroken(c *conn, e socket.Errno) {
 	c.ends[server].broken = true
 	c.ends[server].readable = true
-	l.ended(c, server)
+	c.noteEnd(server)
 	if c.bye == nil {
 		c.bye = &parting{by: Server, reason: brokenReason(e)}
 	}
@@ -167,8 +167,8 @@ func (l *loop) checkServerReset(c *conn) {
 	}
 }
 
-// ended remembers who was the first to end.
-func (l *loop) ended(c *conn, by side) {
+// noteEnd remembers who was the first to end.
+func (c *conn) noteEnd(by side) {
 	if c.first == Culvert {
 		c.first = by.party()
 	}
@@ -185,12 +185,12 @@ func (l *loop) endFlow(c *conn, f side) bool {
 	case c.flows[f.other()].state == flowShut:
 		l.finish(c, c.first, ReasonClosed)
 		return false
-	case !c.keepsHalfClose():
+	case c.session().KeepHalfClose == SwitchOff:
 		l.closeBoth(c, f)
 		return false
 	}
-	if c.try != nil {
-		c.try.replay = false // the client has ended
+	if c.search != nil {
+		c.search.replay = false // the client has ended
 	}
 	socket.ShutdownWrite(int(c.ends[f.other()].fd))
 	c.active = l.now // what follows has the half-close timeout from here

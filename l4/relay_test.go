@@ -328,7 +328,7 @@ func TestHalfCloseIsKept(t *testing.T) {
 	}
 }
 
-func noHalfClose(c *Config) { c.Listeners[0].Session.NoHalfClose = Yes }
+func noHalfClose(c *Config) { c.Listeners[0].Session.KeepHalfClose = SwitchOff }
 
 func TestWithoutHalfCloseTheServersEndEndsBoth(t *testing.T) {
 	p := startPairs(t, 0, noHalfClose)
@@ -485,7 +485,7 @@ const hour = time.Hour
 func TestAbandonedHalfOpenIsReapedAndNotEarly(t *testing.T) {
 	for _, by := range []side{client, server} {
 		t.Run(by.party().String(), func(t *testing.T) {
-			p := startPairs(t, 0, sessionTimes(Session{Idle: 24 * hour, HalfClose: hour}))
+			p := startPairs(t, 0, sessionTimes(Session{IdleTimeout: 24 * hour, HalfCloseTimeout: hour}))
 			c, s := p.connect()
 			first, second := c, s
 			if by == server {
@@ -516,7 +516,7 @@ func TestAbandonedHalfOpenIsReapedAndNotEarly(t *testing.T) {
 }
 
 func TestIdleConnectionIsReapedAndNotEarly(t *testing.T) {
-	p := startPairs(t, 0, sessionTimes(Session{Idle: hour}))
+	p := startPairs(t, 0, sessionTimes(Session{IdleTimeout: hour}))
 	c, s := p.connect()
 	for i := range 4 {
 		p.advance(hour - patience)
@@ -544,7 +544,7 @@ func TestIdleConnectionIsReapedAndNotEarly(t *testing.T) {
 }
 
 func TestLifetimeEndsABusyConnection(t *testing.T) {
-	p := startPairs(t, 0, sessionTimes(Session{Idle: hour, Lifetime: 3 * hour}))
+	p := startPairs(t, 0, sessionTimes(Session{IdleTimeout: hour, Lifetime: 3 * hour}))
 	c, s := p.connect()
 	for range 5 {
 		p.advance(hour/2 + 5*time.Minute)
@@ -563,7 +563,7 @@ func TestLifetimeEndsABusyConnection(t *testing.T) {
 }
 
 func TestTimeoutsThatAreOffNeverFire(t *testing.T) {
-	p := startPairs(t, 0, sessionTimes(Session{Idle: Off, HalfClose: Off, Lifetime: Off}))
+	p := startPairs(t, 0, sessionTimes(Session{IdleTimeout: Off, HalfCloseTimeout: Off, Lifetime: Off}))
 	c, s := p.connect()
 	p.advance(1000 * hour)
 	p.alive("idle")

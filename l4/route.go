@@ -13,18 +13,18 @@ func (l *loop) routeHello(c *conn) {
 		c.name = l.names.get(h.RawName()) // for the record; it routes as no name
 	}
 	c.alpn = l.alpnOf(h)
-	c.route = c.at.cfg.Table.Lookup(h.ServerName(), h).Route
+	c.route = c.from.cfg.Table.Lookup(h.ServerName(), h).Route
 	l.counters.took(c.route.id)
 	switch c.route.Action {
 	case Reject:
-		l.refuse(c, sniff.AlertUnrecognizedName, ReasonNoRoute)
+		l.sendAlert(c, sniff.AlertUnrecognizedName, ReasonNoRoute)
 	case Close:
 		l.finish(c, Culvert, ReasonClosedByRoute)
 	case Forward:
 		c.pool = c.route.Pool
 		// Bytes behind the hello are early data or will be answered by
 		// nobody but the server that gets them: neither may go to two.
-		c.try.replay = !h.EarlyData && !h.Trailing
+		c.search.replay = !h.EarlyData && !h.Trailing
 		l.startDial(c)
 	}
 }

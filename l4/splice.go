@@ -22,7 +22,7 @@ func (l *loop) splice(c *conn, f side) (int, bool) {
 	fl, src := &c.flows[f], &c.ends[f]
 	if src.urgent || !l.borrow(fl) {
 		fl.splicing = false
-		appoint(&l.chores.sweep, l.now+sweepEvery)
+		l.chores.sweep.set(l.now + sweepEvery)
 		return 0, true
 	}
 	n, e := fl.pipe.Fill(int(src.fd))
@@ -44,8 +44,8 @@ func (l *loop) splice(c *conn, f side) (int, bool) {
 		return 0, true
 	}
 	fl.splicing = n >= bulkLow
-	if c.try != nil && f == client {
-		c.try.replay = false
+	if c.search != nil && f == client {
+		c.search.replay = false
 	}
 	return n, true // pump flushes the pipe
 }
@@ -81,5 +81,5 @@ func (l *loop) borrow(fl *flow) bool {
 func (l *loop) giveBack(fl *flow) {
 	l.pipes.put(fl.pipe)
 	fl.pipe = nil
-	appoint(&l.chores.sweep, l.now+sweepEvery)
+	l.chores.sweep.set(l.now + sweepEvery)
 }

@@ -24,7 +24,7 @@ func (l *loop) watchStuck(c *conn, f side) {
 	}
 	fl.watched = true
 	l.stuck = append(l.stuck, stuckPipe{c.ref(), f, fl.bytes, l.now})
-	appoint(&l.chores.stuck, l.now+stuckAfter)
+	l.chores.stuck.set(l.now + stuckAfter)
 }
 
 // unstick takes pipes from readers that did not move a byte for a second: the
@@ -39,7 +39,7 @@ func (l *loop) unstick() {
 	clear(l.stuck[len(left):])
 	l.stuck = left
 	if len(left) > 0 {
-		appoint(&l.chores.stuck, l.now+stuckAfter/4)
+		l.chores.stuck.set(l.now + stuckAfter/4)
 	}
 }
 
@@ -65,19 +65,20 @@ func (l *loop) stillHolds(s *stuckPipe) bool {
 // evict moves the bytes of a stuck pipe to memory.
 func (l *loop) evict(c *conn, f side) bool {
 	fl := &c.flows[f]
-	if fl.pipe.Len > maxStuckCopy && !l.pipes.scarce() || l.readRoom() < len(l.buf) {
+	large := fl.pipe.Len > maxStuckCopy
+	if (large && !l.pipes.scarce()) || l.readRoom() < len(l.buf) {
 		return false
 	}
-	k := &kept{b: make([]byte, fl.pipe.Len)}
+	b := make([]byte, fl.pipe.Len)
 	for n := 0; fl.pipe.Len > 0; {
-		m, e := fl.pipe.Read(k.b[n:])
+		m, e := fl.pipe.Read(b[n:])
 		if e != 0 {
 			panic("l4: a pipe does not give what it took: " + e.Error())
 		}
 		n += m
 	}
-	l.eng.kept.Add(int64(cap(k.b)))
-	fl.kept, fl.splicing, fl.watched = k, false, false
 	l.giveBack(fl)
+	l.setKept(fl, b)
+	fl.splicing, fl.watched = false, false
 	return true
 }

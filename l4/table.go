@@ -26,7 +26,7 @@ type Table struct {
 	depths depthSet            // how many labels the suffixes have
 	regexp []*ruleSet
 	def    *Route
-	refuse *Route // for a name whose every ALPN condition failed
+	noALPN *Route // for a name whose every ALPN condition failed
 	routes []*Route
 }
 
@@ -76,14 +76,14 @@ func NewTable(routes []*Route, def *Route) (*Table, error) {
 		exact:  map[string]*ruleSet{},
 		suffix: map[string]*ruleSet{},
 		def:    def,
-		refuse: &Route{Action: Reject, label: "no alpn match"},
+		noALPN: &Route{Action: Reject, label: "no alpn match"},
 	}
 	for _, r := range routes {
 		if err := t.add(r); err != nil {
 			return nil, fmt.Errorf("route %q: %w", r.ServerName, err)
 		}
 	}
-	t.routes = append(slices.Clone(routes), def, t.refuse)
+	t.routes = append(slices.Clone(routes), def, t.noALPN)
 	return t, nil
 }
 
@@ -166,7 +166,7 @@ func (t *Table) regexpSet(pattern, expr string) (*ruleSet, error) {
 // had none, and what the hello offers.
 func (t *Table) Lookup(name []byte, offer Offer) Match {
 	if len(name) == 0 {
-		return Match{t.def, "default, the hello names no server"}
+		return Match{t.def, "the hello names no server"}
 	}
 	if set := t.exact[string(name)]; set != nil {
 		return t.choose(set, offer, &byName)
@@ -179,7 +179,7 @@ func (t *Table) Lookup(name []byte, offer Offer) Match {
 			return t.choose(set, offer, &byRegexp)
 		}
 	}
-	return Match{t.def, "default, no pattern matches the name"}
+	return Match{t.def, "no pattern matches the name"}
 }
 
 // wildcard walks from the longest proper suffix of name to the shortest and
@@ -220,7 +220,7 @@ func (t *Table) choose(s *ruleSet, offer Offer, k *kind) Match {
 	if s.plain != nil {
 		return Match{s.plain, k.plain}
 	}
-	return Match{t.refuse, k.refused}
+	return Match{t.noALPN, k.refused}
 }
 
 // Label names the route in logs and metrics: its pattern, with the ALPN

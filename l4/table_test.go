@@ -210,8 +210,8 @@ func TestLookupSaysWhy(t *testing.T) {
 		"b.w.example": "wildcard",
 		"x.y":         "regular expression",
 		"n.example":   "exact name, but no ALPN condition holds",
-		"b.example":   "default, no pattern matches the name",
-		"":            "default, the hello names no server",
+		"b.example":   "no pattern matches the name",
+		"":            "the hello names no server",
 	} {
 		if got := table.Lookup([]byte(in), offers(nil)).Why; got != want {
 			t.Errorf("%q: got %q, want %q", in, got, want)

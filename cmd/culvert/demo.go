@@ -191,12 +191,14 @@ func (d *demo) startEngine() error {
 	if err != nil {
 		return err
 	}
-	reserveThreads(cfg.Loops)
 	d.pool = cfg.Listeners[0].Table.Routes()[0].Pool
 	d.access = accesslog.New(d.out, accesslog.Options{Format: formatConnection})
 	log := slog.New(slog.NewTextHandler(d.out, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	d.engine, err = l4.Start(cfg, l4.Hooks{Record: d.access.Add, Log: log})
-	return err
+	if d.engine, err = l4.Start(cfg, l4.Hooks{Record: d.access.Add, Log: log}); err != nil {
+		return err
+	}
+	reserveThreads(d.engine.Loops())
+	return nil
 }
 
 // address returns where the demo can be reached from this machine.

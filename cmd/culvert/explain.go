@@ -123,7 +123,7 @@ func answer(cfg *l4.Config, q *question) (*explanation, error) {
 		return e, nil
 	}
 	match := l.Table.Lookup([]byte(e.Name), q)
-	e.Route, e.Why = match.Route.Label(), strings.TrimPrefix(match.Why, "default, ")
+	e.Route, e.Why = match.Route.Label(), match.Why
 	switch match.Route.Action {
 	case l4.Reject:
 		e.Sees = sees(sniff.AlertUnrecognizedName)
@@ -185,8 +185,8 @@ func (e *explanation) follow(p *l4.Pool, client netip.Addr) {
 func (e *explanation) followTries(p *l4.Pool) {
 	up := p.Balancer.MaxTries()
 	e.Tries = up
-	if p.Tries >= 0 {
-		e.Tries = min(up, cmp.Or(p.Tries, l4.DefaultTries))
+	if n := p.MaxTries(); n > 0 {
+		e.Tries = min(up, n)
 	}
 	if e.Tries >= up {
 		return

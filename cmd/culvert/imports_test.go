@@ -15,17 +15,16 @@ import (
 // arrows says which packages of the tree each package may import. Third-party
 // modules that only some may import are in wards.
 var arrows = map[string][]string{
-	"sniff":        {},
-	"balancer":     {},
-	"health":       {"balancer"},
-	"l4/socket":    {},
-	"l4":           {"sniff", "balancer", "l4/socket"},
-	"l4/terminate": {"sniff", "balancer", "l4/socket"},
-	"bench":        {},
+	"sniff":     {},
+	"balancer":  {},
+	"l4/socket": {},
+	"l4":        {"sniff", "balancer", "l4/socket"},
+	"bench":     {},
 }
 
 // wards are modules with few keepers.
 var wards = map[string][]string{
+	"culvert/bench":                       {"cmd/culvert-bench"},
 	"golang.org/x/sys":                    {"l4/socket"},
 	"github.com/goccy/go-yaml":            {"cmd/internal/config"},
 	"github.com/cespare/xxhash/v2":        {"balancer", "l4"},

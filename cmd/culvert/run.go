@@ -151,7 +151,6 @@ func lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 }
 
 func (s *service) startEngine(cfg *l4.Config) error {
-	reserveThreads(cfg.Loops)
 	hooks := l4.Hooks{Log: s.log}
 	if s.access != nil {
 		hooks.Record = s.access.Add
@@ -161,6 +160,7 @@ func (s *service) startEngine(cfg *l4.Config) error {
 		return err
 	}
 	s.engine = engine
+	reserveThreads(engine.Loops())
 	for i, addr := range engine.Addrs() {
 		s.log.Info("listening on "+addr.String(), "listener", cfg.Listeners[i].Name)
 	}
@@ -183,9 +183,6 @@ func (s *service) tellLimit(configured int) {
 // loops at a time: a loop with work to do yields late, and the access log
 // and the admin server would wait for it.
 func reserveThreads(loops int) {
-	if loops <= 0 {
-		loops = l4.DefaultLoops()
-	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
 }
 

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"cmp"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,28 +36,21 @@ const (
 	DefaultKeepaliveCount    = 3
 )
 
-func orDefault[T time.Duration | int](v, def T) T {
-	if v == 0 {
-		return def
-	}
-	return v
-}
-
 // apply sets o on a TCP socket, with TCP_NODELAY. Errors are ignored: a kernel
 // that refuses an option still serves.
 func (o *Options) apply(fd int) {
 	noDelay(fd)
-	if t := orDefault(o.UserTimeout, DefaultUserTimeout); t > 0 {
+	if t := cmp.Or(o.UserTimeout, DefaultUserTimeout); t > 0 {
 		setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t/time.Millisecond))
 	}
-	idle := orDefault(o.KeepaliveIdle, DefaultKeepaliveIdle)
+	idle := cmp.Or(o.KeepaliveIdle, DefaultKeepaliveIdle)
 	if idle < 0 {
 		return
 	}
 	setInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(idle))
-	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(orDefault(o.KeepaliveInterval, DefaultKeepaliveInterval)))
-	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, orDefault(o.KeepaliveCount, DefaultKeepaliveCount))
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(cmp.Or(o.KeepaliveInterval, DefaultKeepaliveInterval)))
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, cmp.Or(o.KeepaliveCount, DefaultKeepaliveCount))
 }
 
 // noDelay turns Nagle's algorithm off: a relay writes when it has something to

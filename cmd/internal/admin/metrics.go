@@ -64,7 +64,7 @@ var (
 	connectionsLimit = gauge("culvert_connections_limit",
 		"Connections that the process serves at most.")
 	keptBytes = gauge("culvert_kept_bytes",
-		"Bytes held in user space for peers that read slowly.")
+		"Bytes held in user space for peers that read slowly and hellos that are not whole.")
 	pipes = gauge("culvert_pipes",
 		"Pipes open for splicing, in use or pooled.")
 	listenersPaused = gauge("culvert_listeners_paused",
@@ -150,7 +150,7 @@ func (s *samples) listener(l *l4.ListenerStats) {
 	s.add(connectionsActive, float64(l.Active), l.Name)
 	for how, n := range l.Ended {
 		s.add(connectionsEnded, float64(n), l.Name, how.By.String(), string(how.Reason))
-		if isReject(how.Reason) {
+		if !how.Reason.Relayed() {
 			s.add(rejects, float64(n), l.Name, string(how.Reason))
 		}
 	}
@@ -166,18 +166,6 @@ func (s *samples) server(v *l4.ServerStats) {
 	for reason, n := range v.Failures {
 		s.add(attemptsFailed, float64(n), pool, server, string(reason))
 	}
-}
-
-// isReject reports whether a connection that ended for this reason was ended
-// before a server answered. The reasons of a hello that was refused are
-// open-ended here, so those of a relay are what is listed.
-func isReject(r l4.Reason) bool {
-	switch r {
-	case l4.ReasonClosed, l4.ReasonReset, l4.ReasonStalled, l4.ReasonIdleTimeout,
-		l4.ReasonHalfCloseTimeout, l4.ReasonLifetime, l4.ReasonDrained:
-		return false
-	}
-	return true
 }
 
 func (s *samples) send(ch chan<- prometheus.Metric) {

@@ -34,7 +34,7 @@ culvert_connections_total{listener=":443"} 100
 # TYPE culvert_failovers_total counter
 culvert_failovers_total{pool="mattermost",server="10.0.0.12:443"} 2
 culvert_failovers_total{pool="mattermost",server="app-1"} 0
-# HELP culvert_kept_bytes Bytes held in user space for peers that read slowly.
+# HELP culvert_kept_bytes Bytes held in user space for peers that read slowly and hellos that are not whole.
 # TYPE culvert_kept_bytes gauge
 culvert_kept_bytes 4096
 # HELP culvert_listeners_paused Listeners that accept nothing now, for a limit or for want of descriptors.
@@ -165,8 +165,8 @@ func TestEveryRelayReasonIsNoReject(t *testing.T) {
 		{"not_tls", true},
 	}
 	for _, tt := range tests {
-		if got := isReject(tt.reason); got != tt.want {
-			t.Errorf("isReject(%q) = %v, want %v", tt.reason, got, tt.want)
+		if got := !tt.reason.Relayed(); got != tt.want {
+			t.Errorf("!%q.Relayed() = %v, want %v", tt.reason, got, tt.want)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (p *statusPage) status() *status {
 	for _, l := range stats.Listeners {
 		row := listenerRow{ListenerStats: l}
 		for how, n := range l.Ended {
-			if isReject(how.Reason) {
+			if !how.Reason.Relayed() {
 				row.Rejected += n
 			}
 		}

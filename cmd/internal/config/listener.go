@@ -59,7 +59,7 @@ func (d *decoder) listener(n ast.Node) *listener {
 		"max_connections": func(n ast.Node) { s.MaxConnections = d.integer(n, 1, mostConnections) },
 		"max_hello":       func(n ast.Node) { s.MaxHello = int(d.size(n, leastHello, mostHello)) },
 		"backlog":         func(n ast.Node) { s.Backlog = d.integer(n, 1, mostBacklog) },
-		"half_close":      func(n ast.Node) { s.Session.NoHalfClose = d.halfClose(n) },
+		"half_close":      func(n ast.Node) { s.Session.KeepHalfClose = d.halfClose(n) },
 		"timeouts":        func(n ast.Node) { timeouts = d.listenerTimeouts(n, s) },
 		"tcp":             func(n ast.Node) { s.TCP = d.tcp(n) },
 	})

@@ -53,7 +53,7 @@ func (d *decoder) pool(name word, n ast.Node) *pool {
 		"ipv6_prefix":  func(n ast.Node) { p.prefix = d.integer(n, 1, 128) },
 		"bounded_load": func(n ast.Node) { p.bound = d.decimal(n, leastBound, mostBound) },
 		"tries":        func(n ast.Node) { s.Tries = d.integerOr(n, 1, mostTries, "all") },
-		"half_close":   func(n ast.Node) { s.Session.NoHalfClose = d.halfClose(n) },
+		"half_close":   func(n ast.Node) { s.Session.KeepHalfClose = d.halfClose(n) },
 		"timeouts":     func(n ast.Node) { d.poolTimeouts(n, s) },
 		"tcp":          func(n ast.Node) { s.TCP = d.tcp(n) },
 	})

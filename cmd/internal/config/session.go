@@ -14,18 +14,18 @@ import (
 // share.
 func (d *decoder) sessionTimeouts(s *l4.Session) fields {
 	return fields{
-		"idle":       func(n ast.Node) { s.Idle = d.duration(n, offSpan) },
-		"half_close": func(n ast.Node) { s.HalfClose = d.duration(n, offSpan) },
+		"idle":       func(n ast.Node) { s.IdleTimeout = d.duration(n, offSpan) },
+		"half_close": func(n ast.Node) { s.HalfCloseTimeout = d.duration(n, offSpan) },
 		"lifetime":   func(n ast.Node) { s.Lifetime = d.duration(n, offSpan) },
 	}
 }
 
-// halfClose reads half_close, which says the opposite of NoHalfClose.
+// halfClose reads half_close.
 func (d *decoder) halfClose(n ast.Node) l4.Switch {
 	if d.toggle(n) {
-		return l4.No
+		return l4.SwitchOn
 	}
-	return l4.Yes
+	return l4.SwitchOff
 }
 
 func (d *decoder) tcp(n ast.Node) (o socket.Options) {
