@@ -20,9 +20,7 @@ func (l *loop) accept(a *accepter) bool {
 	}
 	for range acceptBatch {
 		if !l.eng.reserve(a.shared) {
-			l.eng.warn("limit of connections reached, pausing the listener", "listener", a.cfg.Name,
-				"active", l.eng.active.Load(), "limit", l.eng.maxConns, "on_listener", a.shared.active.Load())
-			l.pause(a)
+			l.pause(a, l.eng.fullBy(a.shared))
 			return false
 		}
 		fd, peer, e := a.sock.Accept()
@@ -49,15 +47,11 @@ func (l *loop) acceptFailed(a *accepter, e socket.Errno) bool {
 	case e == syscall.EAGAIN:
 		return true
 	case exhausted(e):
-		l.eng.warn("accept failed, pausing the listener", "listener", a.cfg.Name, "error", e)
-		l.pause(a)
+		l.pause(a, shortage{"descriptors", 0, e})
 		return true
 	case e == syscall.EBADF, e == syscall.EINVAL, e == syscall.ENOTSOCK, e == syscall.EOPNOTSUPP:
-		if l.eng.hooks.Log != nil {
-			l.eng.hooks.Log.Error("accept failed for good", "listener", a.cfg.Name, "error", e)
-		}
-		l.setPaused(a, true) // with no appointment to resume
-		_ = l.poll.Del(a.sock.FD())
+		l.eng.log().Error("accept failed for good", "listener", a.cfg.Name, "error", e)
+		a.close()
 		return true
 	}
 	return false
@@ -77,40 +71,4 @@ func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 	c.phase = phaseHello
 	c.ends[client].readable = true // TCP_DEFER_ACCEPT: it mostly is
 	l.readHello(c)
-}
-
-// pause stops accepting on a until a connection ends or a while has passed.
-func (l *loop) pause(a *accepter) {
-	if l.setPaused(a, true) {
-		_ = l.poll.Del(a.sock.FD())
-	}
-	l.chores.accept.set(l.now + acceptRetry)
-}
-
-// setPaused notes whether a accepts, and reports whether that is new.
-func (l *loop) setPaused(a *accepter, paused bool) bool {
-	if a.paused == paused {
-		return false
-	}
-	a.paused = paused
-	switch {
-	case paused && a.shared.paused.Add(1) == 1:
-		l.eng.paused.Add(1)
-	case !paused && a.shared.paused.Add(-1) == 0:
-		l.eng.paused.Add(-1)
-	}
-	return true
-}
-
-// resumeAccepters tries the paused listeners again.
-func (l *loop) resumeAccepters() {
-	for _, a := range l.accepters {
-		if !a.paused {
-			continue
-		}
-		l.setPaused(a, false)
-		if e := l.watchAccepter(a); e != 0 {
-			l.pause(a)
-		}
-	}
 }

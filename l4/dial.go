@@ -90,8 +90,7 @@ func (l *loop) noResources(c *conn, e socket.Errno) {
 	at := c.from
 	l.finish(c, Culvert, ReasonNoResources)
 	if !at.closed {
-		l.eng.warn("out of descriptors or memory, pausing the listener", "listener", at.cfg.Name, "error", e)
-		l.pause(at)
+		l.pause(at, shortage{"descriptors", 0, e})
 	}
 }
 

@@ -35,8 +35,8 @@ func (l *loop) stopAccepting() {
 func (e *Engine) Shutdown(ctx context.Context) int {
 	for _, l := range e.loops {
 		l.post(func(l *loop) {
-			l.stopAccepting()
 			l.draining = true
+			l.stopAccepting()
 		})
 	}
 	ended := make(chan struct{})

@@ -42,7 +42,6 @@ type Engine struct {
 	paused   atomic.Int64
 	waiting  prefixLimit
 	pipes    pipeBudget
-	warned   atomic.Int64 // the second of the last warning
 }
 
 // serverRef and routeRef say what a counter's index stands for.
@@ -196,12 +195,10 @@ func (e *Engine) outcome(s *balancer.Server, r Reason, now time.Duration) {
 	}
 }
 
-// warn logs at most one message a second: what goes wrong here goes wrong for
-// every connection.
-func (e *Engine) warn(msg string, args ...any) {
-	now := int64(e.now()/time.Second) + 1
-	if last := e.warned.Load(); e.hooks.Log == nil || last == now || !e.warned.CompareAndSwap(last, now) {
-		return
+// log is where the engine's own events go.
+func (e *Engine) log() *slog.Logger {
+	if e.hooks.Log == nil {
+		return slog.New(slog.DiscardHandler)
 	}
-	e.hooks.Log.Warn(msg, args...)
+	return e.hooks.Log
 }

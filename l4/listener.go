@@ -104,4 +104,5 @@ type listenerState struct {
 	max    int64 // 0: no limit of its own
 	active atomic.Int64
 	paused atomic.Int64 // loops in which it does not accept
+	spell  spell
 }
