@@ -140,7 +140,7 @@ func (e *Engine) open() error {
 		}
 		l := &loop{eng: e, id: i, poll: poll, buf: make([]byte, bufferSize), names: interner{}}
 		l.fine.tick, l.coarse.tick = fineTick, coarseTick
-		l.pipes.budget = &e.pipes
+		l.pipes = newPipePool(&e.pipes)
 		l.early = make([]earlyWrite, len(e.servers))
 		l.counters.init(len(e.listeners), len(e.routes), len(e.servers))
 		e.loops = append(e.loops, l)

@@ -40,82 +40,109 @@ func (b *pipeBudget) scarce() bool {
 
 // pipePool is a loop's own stock of empty pipes. No pipe moves between loops.
 type pipePool struct {
-	budget *pipeBudget
-	small  []*socket.Pipe
-	big    []*socket.Pipe
-	idle   [2]int // fewest small and big pipes in stock since the last sweep
-	dry    bool   // the kernel gave none of full size; asked again after a sweep
+	budget     *pipeBudget
+	small, big shelf
+	dry        bool // the kernel gave none of full size; asked again after a sweep
+}
+
+// shelf is the stock of empty pipes of one size.
+type shelf struct {
+	size  int
+	pipes []*socket.Pipe
+	idle  int // fewest in stock since the last sweep: nobody needed those
+}
+
+func newPipePool(b *pipeBudget) pipePool {
+	return pipePool{budget: b, small: shelf{size: smallPipe}, big: shelf{size: bigPipe}}
 }
 
 func (p *pipePool) scarce() bool { return p.budget.scarce() }
 
-// get returns an empty pipe, or nil when there is none to be had: the flow
-// then copies, which always works.
-func (p *pipePool) get(big bool) *socket.Pipe {
-	if big {
-		if pipe := p.take(&p.big, 1, bigPipe); pipe != nil {
+// get returns an empty small pipe, or nil when there is none to be had: the
+// flow then copies, which always works.
+func (p *pipePool) get() *socket.Pipe {
+	if pipe := p.small.take(); pipe != nil {
+		return pipe
+	}
+	return p.open(&p.small)
+}
+
+// getBig returns an empty big pipe, or a small one when pipes are scarce.
+func (p *pipePool) getBig() *socket.Pipe {
+	if pipe := p.big.take(); pipe != nil {
+		return pipe
+	}
+	if !p.scarce() {
+		if pipe := p.open(&p.big); pipe != nil {
 			return pipe
 		}
 	}
-	return p.take(&p.small, 0, smallPipe)
+	return p.get()
 }
 
-func (p *pipePool) take(stock *[]*socket.Pipe, kind, size int) *socket.Pipe {
-	if n := len(*stock); n > 0 {
-		pipe := (*stock)[n-1]
-		*stock = (*stock)[:n-1]
-		p.idle[kind] = min(p.idle[kind], n-1)
-		return pipe
-	}
-	if p.dry || (size == bigPipe && p.scarce()) || !p.budget.take(size) {
+// take takes a pipe off the shelf, nil when it is empty.
+func (s *shelf) take() *socket.Pipe {
+	n := len(s.pipes) - 1
+	if n < 0 {
 		return nil
 	}
-	pipe, e := socket.NewPipe(size)
-	if e == 0 && pipe.Size() >= size {
+	pipe := s.pipes[n]
+	s.pipes = s.pipes[:n]
+	s.idle = min(s.idle, n)
+	return pipe
+}
+
+// open makes a new pipe for s, if the budget and the kernel allow it.
+func (p *pipePool) open(s *shelf) *socket.Pipe {
+	if p.dry || !p.budget.take(s.size) {
+		return nil
+	}
+	pipe, e := socket.NewPipe(s.size)
+	if e == 0 && pipe.Size() >= s.size {
 		return pipe
 	}
 	if e == 0 { // the user's pages are used up, by this process or another
 		pipe.Close()
 	}
-	p.budget.release(size)
-	p.dry = size == smallPipe // a big one may be more than fs.pipe-max-size
+	p.budget.release(s.size)
+	p.dry = s == &p.small // a big one may be more than fs.pipe-max-size
 	return nil
+}
+
+// shelfOf returns where pipe came from.
+func (p *pipePool) shelfOf(pipe *socket.Pipe) *shelf {
+	if pipe.Size() >= bigPipe {
+		return &p.big
+	}
+	return &p.small
 }
 
 // put takes a pipe back. One that is not empty can never be used again.
 func (p *pipePool) put(pipe *socket.Pipe) {
-	switch {
-	case pipe.Len > 0:
-		p.close(pipe)
-	case pipe.Size() >= bigPipe:
-		p.big = append(p.big, pipe)
-	default:
-		p.small = append(p.small, pipe)
+	s := p.shelfOf(pipe)
+	if pipe.Len > 0 {
+		pipe.Close()
+		p.budget.release(s.size)
+		return
 	}
-}
-
-func (p *pipePool) close(pipe *socket.Pipe) {
-	size := smallPipe
-	if pipe.Size() >= bigPipe {
-		size = bigPipe
-	}
-	p.budget.release(size)
-	pipe.Close()
+	s.pipes = append(s.pipes, pipe)
 }
 
 // sweep closes the pipes that stayed in stock since the last sweep and
 // reports whether any are left.
 func (p *pipePool) sweep() bool {
-	for kind, stock := range []*[]*socket.Pipe{&p.small, &p.big} {
-		for range p.idle[kind] {
-			n := len(*stock) - 1
-			p.close((*stock)[n])
-			*stock = (*stock)[:n]
-		}
-		p.idle[kind] = len(*stock)
-	}
 	p.dry = false
-	return len(p.small)+len(p.big) > 0
+	p.sweepShelf(&p.small)
+	p.sweepShelf(&p.big)
+	return len(p.small.pipes)+len(p.big.pipes) > 0
+}
+
+func (p *pipePool) sweepShelf(s *shelf) {
+	for range s.idle {
+		s.take().Close()
+		p.budget.release(s.size)
+	}
+	s.idle = len(s.pipes)
 }
 
 func (l *loop) sweepPipes() {
@@ -126,7 +153,7 @@ func (l *loop) sweepPipes() {
 
 // closeAll empties the stock.
 func (p *pipePool) closeAll() {
-	for range 2 {
+	for range 2 { // the first makes every pipe an idle one
 		p.sweep()
 	}
 }

@@ -22,7 +22,7 @@ func (l *loop) splice(c *conn, f side) (int, bool) {
 	fl, src := &c.flows[f], &c.ends[f]
 	if src.urgent || !l.borrow(fl) {
 		fl.splicing = false
-		l.chores.sweep.set(l.now + sweepEvery)
+		l.chores.sweep.set(l.now + sweepEvery) // which asks again whether there are pipes
 		return 0, true
 	}
 	n, e := fl.pipe.Fill(int(src.fd))
@@ -72,8 +72,12 @@ func (l *loop) flushPipe(c *conn, f side) bool {
 
 // borrow gets fl a pipe, a big one if the flow has earned it.
 func (l *loop) borrow(fl *flow) bool {
-	if fl.pipe == nil {
-		fl.pipe = l.pipes.get(fl.run >= bigRun)
+	switch {
+	case fl.pipe != nil:
+	case fl.run >= bigRun:
+		fl.pipe = l.pipes.getBig()
+	default:
+		fl.pipe = l.pipes.get()
 	}
 	return fl.pipe != nil
 }
