@@ -90,7 +90,7 @@ const nginxConfig = `
 {{with .StreamModule}}load_module {{.}};{{end}}
 worker_processes {{.Workers}};
 pid {{.Dir}}/nginx.pid;
-events { worker_connections 10000; }
+events { worker_connections 10000; } # more than the load opens
 stream {
 	access_log off;
 	map $ssl_preread_server_name $target { ` + serverName + ` servers; }
@@ -112,7 +112,7 @@ stream {
 const haproxyConfig = `
 global
 	nbthread {{.Workers}}
-	maxconn 7500
+	maxconn 7500 # more than the load opens, and what 20,000 descriptors allow
 defaults
 	mode tcp
 	timeout connect 3s
