@@ -4,6 +4,7 @@
 # make bench  what culvert costs beside nginx and HAProxy
 # make fuzz   every fuzz target for FUZZTIME each
 
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 60s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -15,7 +16,7 @@ RACE = $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC) >/d
 .PHONY: build run test check packages soak bench fuzz clean
 
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...
 
 run: build
 	bin/culvert demo

@@ -13,10 +13,11 @@ func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say whether a configuration file is right",
-		Long: `Check reads a configuration file and reports everything that is wrong with it,
+		Long: `check reads a configuration file and reports everything that is wrong with it,
 each error with its line and column. It opens no socket and resolves no name.
 The exit status is 1 if there was an error; a warning is not one.`,
-		Args: cobra.ExactArgs(1),
+		Args:              oneFile,
+		ValidArgsFunction: completeFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return check(cmd.OutOrStdout(), cmd.ErrOrStderr(), args[0])
 		},

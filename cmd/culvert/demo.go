@@ -40,11 +40,13 @@ func demoCommand() *cobra.Command {
 		Short: "Try culvert on this machine: two chat servers and a balancer before them",
 		Long: `demo starts two small TLS chat servers on loopback with certificates made for
 the occasion, puts culvert before them, prints commands to try, and then one
-line for each connection. It needs nothing but this program. Ctrl-C ends it,
-and nothing is left behind.`,
+line for each connection. It needs nothing but this program. The lines
+"stop chat-1" and "start chat-1" on standard input stop and start a server.
+Ctrl-C ends the demo, and nothing is left behind.`,
 		Example: `  culvert demo
   culvert demo --address 127.0.0.1:8443`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(address, adminAddress, cmd.OutOrStdout())
 		},
@@ -59,7 +61,9 @@ func runDemo(address, adminAddress string, out io.Writer) error {
 	if err := errors.Join(checkListen("--address", address), checkListen("--admin", adminAddress)); err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGPIPE)
+	// In the background a terminal's lines are not ours: without SIGTTIN reading
+	// them fails instead of stopping the demo (credentials(7)).
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGTTIN)
 	signals := make(chan os.Signal, 1) // further signals change nothing: the end takes a moment
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -70,9 +74,25 @@ func runDemo(address, adminAddress string, out io.Writer) error {
 	if err := d.start(address, adminAddress); err != nil {
 		return err
 	}
-	<-signals
+	d.serve(signals, os.Stdin)
+	if n := spool.dropped.Load(); n > 0 {
+		fmt.Fprintf(spool, "\n%d lines are missing above: the output was not read.\n", n)
+	}
 	fmt.Fprintln(spool, "\nThe demo ends.")
 	return nil
+}
+
+// serve obeys the lines of in until a signal.
+func (d *demo) serve(signals <-chan os.Signal, in io.Reader) {
+	lines := readLines(in)
+	for {
+		select {
+		case <-signals:
+			return
+		case line := <-lines:
+			d.obey(line)
+		}
+	}
 }
 
 // checkListen refuses what is no "ip:port" or ":port", in terms of the flag.
@@ -82,7 +102,7 @@ func checkListen(flag, text string) error {
 		_, err = netip.ParseAddr(host)
 	}
 	if err != nil {
-		return fmt.Errorf("%s %q: expected IP:PORT or :PORT", flag, text)
+		return usageErrorf("%s %q: expected IP:PORT or :PORT", flag, text)
 	}
 	return nil
 }
@@ -153,6 +173,7 @@ func (d *demo) configFile() string { return filepath.Join(d.dir, "culvert.yaml")
 // browsers, which do not know demoName.
 const demoConfig = `listeners:
   - address: %q
+    name: demo
     routes:
       - server_name: %s
         pool: %s
@@ -174,7 +195,7 @@ func (d *demo) configure(address, adminAddress string) error {
 	a, b := d.chats[0], d.chats[1]
 	var text bytes.Buffer
 	fmt.Fprintf(&text, demoConfig, address, demoName, demoPool,
-		a.name, a.address(), b.name, b.address(), adminAddress)
+		a.name, a.address, b.name, b.address, adminAddress)
 	if err := os.WriteFile(d.configFile(), text.Bytes(), 0o644); err != nil {
 		return err
 	}

@@ -73,51 +73,76 @@ func (b *chatBus) publish(m chatMessage) {
 
 // chatServer is one member of the demo's cluster: a TLS server with HTTP/1.1,
 // HTTP/2 and WebSocket that answers a little like Mattermost.
+// Its methods are not for concurrent use.
 type chatServer struct {
-	name     string
-	bus      *chatBus
-	http     *http.Server
-	listener net.Listener
-	ctx      context.Context // ends with close; for WebSockets, which http.Server forgets
-	cancel   context.CancelFunc
-	sockets  sync.WaitGroup // open WebSockets
-	done     chan error
+	name    string
+	bus     *chatBus
+	tls     *tls.Config
+	address string
+	run     *chatRun // nil while it does not run
+}
+
+// chatRun is what a chat server has from start to close.
+type chatRun struct {
+	http    *http.Server
+	ctx     context.Context // ends with close; for WebSockets, which http.Server forgets
+	cancel  context.CancelFunc
+	sockets sync.WaitGroup // open WebSockets
+	done    chan error
 }
 
 // startChat serves on a free loopback port until close.
 func startChat(name string, cert tls.Certificate, bus *chatBus) (*chatServer, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
+	s := &chatServer{
+		name: name, bus: bus, address: "127.0.0.1:0",
+		tls: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 	}
-	s := &chatServer{name: name, bus: bus, listener: ln, done: make(chan error, 1)}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.http = &http.Server{
-		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+	return s, s.start()
+}
+
+// start serves until close, after a close on the same port again. It does
+// nothing for a server that runs.
+func (s *chatServer) start() error {
+	if s.run != nil {
+		return nil
+	}
+	ln, err := net.Listen("tcp", s.address)
+	if err != nil {
+		return err
+	}
+	s.address = ln.Addr().String()
+	run := &chatRun{done: make(chan error, 1)}
+	run.ctx, run.cancel = context.WithCancel(context.Background())
+	run.http = &http.Server{
+		Handler:           s.handler(run),
+		TLSConfig:         s.tls.Clone(),
 		ReadHeaderTimeout: chatHeaderTimeout,
 		IdleTimeout:       chatIdleTimeout,
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
-	go func() { s.done <- s.http.ServeTLS(ln, "", "") }()
-	return s, nil
+	go func() { run.done <- run.http.ServeTLS(ln, "", "") }()
+	s.run = run
+	return nil
 }
 
-func (s *chatServer) address() string { return s.listener.Addr().String() }
-
-// close ends every connection, WebSockets included.
+// close ends every connection, WebSockets included. It does nothing for a
+// server that does not run.
 func (s *chatServer) close() {
-	s.cancel()
-	_ = s.http.Close()
-	s.sockets.Wait()
-	<-s.done
+	if s.run == nil {
+		return
+	}
+	s.run.cancel()
+	_ = s.run.http.Close()
+	s.run.sockets.Wait()
+	<-s.run.done
+	s.run = nil
 }
 
-func (s *chatServer) handler() http.Handler {
+func (s *chatServer) handler(run *chatRun) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /api/v4/system/ping", s.ping)
-	mux.HandleFunc("GET /api/v4/websocket", s.websocket)
+	mux.HandleFunc("GET /api/v4/websocket", func(w http.ResponseWriter, r *http.Request) { s.websocket(run, w, r) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Served-By", s.name)
 		mux.ServeHTTP(w, r)
@@ -153,9 +178,9 @@ func (s *chatServer) ping(w http.ResponseWriter, r *http.Request) {
 
 // websocket serves one member: what it sends goes to all, and it is told
 // first which server it reached.
-func (s *chatServer) websocket(w http.ResponseWriter, r *http.Request) {
-	s.sockets.Add(1)
-	defer s.sockets.Done()
+func (s *chatServer) websocket(run *chatRun, w http.ResponseWriter, r *http.Request) {
+	run.sockets.Add(1)
+	defer run.sockets.Done()
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return // Accept has answered
@@ -165,7 +190,7 @@ func (s *chatServer) websocket(w http.ResponseWriter, r *http.Request) {
 	inbox := s.bus.join()
 	defer s.bus.leave(inbox)
 	inbox <- chatMessage{Server: s.name, Text: "You are connected to " + s.name + "."}
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithCancel(run.ctx)
 	defer cancel()
 	go func() {
 		defer cancel()

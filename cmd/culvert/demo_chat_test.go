@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -86,7 +87,7 @@ func TestChatServerAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.method+" "+tt.path, func(t *testing.T) {
-			req, err := http.NewRequestWithContext(t.Context(), tt.method, "https://"+s.address()+tt.path, strings.NewReader(""))
+			req, err := http.NewRequestWithContext(t.Context(), tt.method, "https://"+s.address+tt.path, strings.NewReader(""))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,4 +104,41 @@ func TestChatServerAnswers(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestChatServerStartsAgainWhereItWas(t *testing.T) {
+	ca, err := newAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.issue("chat-1", "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startChat("chat-1", cert, newChatBus())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	first := s.address
+	for range 2 { // the second time there is nothing to do
+		s.close()
+	}
+	if conn, err := net.Dial("tcp", first); err == nil {
+		conn.Close()
+		t.Error("a stopped server accepts")
+	}
+	for range 2 {
+		if err := s.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.address != first {
+		t.Errorf("started at %s, was at %s", s.address, first)
+	}
+	conn, err := net.Dial("tcp", first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
 }

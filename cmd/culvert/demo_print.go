@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"os"
 	"text/template"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 // announcement is what the demo prints when it is ready. Every command in it
 // works as printed.
-var announcement = template.Must(template.New("demo").Parse(
+var announcement = template.Must(template.New("demo").Funcs(template.FuncMap{"sh": shellWord}).Parse(
 	`Two chat servers are behind one address, and TLS reaches them sealed.
 
   balancer  {{.Address}}
@@ -27,15 +28,22 @@ Ask a server how it is:
 {{range .Clients}}
 As another client, whose address leads to {{.Server}}:
   {{$.Curl}} --interface {{.IP}} {{$.URL}}/api/v4/system/ping
-  culvert explain {{$.Config}} --sni {{$.Name}} --client {{.IP}}
+  {{$.Self}} explain {{sh $.Config}} --sni {{$.Name}} --client {{.IP}}
 {{end}}
 See the certificate that comes through:
-  openssl s_client -connect {{.Address}} -servername {{.Name}} -CAfile {{.CA}} -verify_return_error </dev/null
+  openssl s_client -connect {{.Address}} -servername {{.Name}} -CAfile {{sh .CA}} -verify_return_error </dev/null
 
 Listen to the chat over a WebSocket (Ctrl-C leaves it):
   {{.Curl}} --http1.1 -N -i -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: Y3VsdmVydCBkZW1vIGtleQ==' {{.URL}}/api/v4/websocket --output -
 
-Chat in a browser (it will warn of the certificate):
+See a server fail: type here, and press Enter,
+  stop {{.Usual}}
+and ask again as above. The other server answers, and the connection's line
+says why. To have it back:
+  start {{.Usual}}
+
+Chat in a browser (it will warn of the certificate). All browsers on this
+machine are one client address, and so get one server:
   https://localhost:{{.Address.Port}}/
 
 See a name without a route get a TLS alert:
@@ -52,6 +60,8 @@ type demoView struct {
 	Name    string
 	CA      string
 	Config  string
+	Self    string // this program, as a shell calls it
+	Usual   string // the server of clients that choose no address
 	Curl    string // with everything but the URL
 	URL     string // without a path
 	Clients []demoClient
@@ -76,7 +86,9 @@ func (d *demo) view() demoView {
 		Name:    demoName,
 		CA:      d.caFile(),
 		Config:  d.configFile(),
-		Curl:    fmt.Sprintf("curl --cacert %s --resolve %s:%d:%s", d.caFile(), demoName, a.Port(), ip),
+		Self:    callAgain(os.Args[0]),
+		Usual:   firstServer(d.pool.Balancer, a.Addr()),
+		Curl:    fmt.Sprintf("curl --cacert %s --resolve %s:%d:%s", shellWord(d.caFile()), demoName, a.Port(), ip),
 		URL:     fmt.Sprintf("https://%s:%d", demoName, a.Port()),
 	}
 	v.Clients = otherClients(d.pool.Balancer, a.Addr())

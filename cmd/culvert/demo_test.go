@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,8 +30,14 @@ type demoProcess struct {
 
 func startDemo(t *testing.T) *demoProcess {
 	t.Helper()
+	return startDemoWith(t, stdout)
+}
+
+// startDemoWith is startDemo with streams of one's own.
+func startDemoWith(t *testing.T, streams func(*exec.Cmd) (io.ReadCloser, error)) *demoProcess {
+	t.Helper()
 	d := &demoProcess{dir: t.TempDir()}
-	d.process = start(t, stdout, []string{"TMPDIR=" + d.dir}, "demo")
+	d.process = start(t, streams, []string{"TMPDIR=" + d.dir}, "demo")
 	d.expect(`Connections:\n`)
 	d.text = d.process.text()
 	d.address = d.expect(`balancer\s+(\S+)`)[1]
@@ -279,6 +286,83 @@ func fetch(t *testing.T, url string) string {
 		t.Fatalf("%s: %s, %v", url, res.Status, err)
 	}
 	return string(body)
+}
+
+func TestDemoStopsAndStartsServers(t *testing.T) {
+	var in io.Writer
+	d := startDemoWith(t, func(c *exec.Cmd) (out io.ReadCloser, err error) {
+		if in, err = c.StdinPipe(); err != nil {
+			return nil, err
+		}
+		return c.StdoutPipe()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	usual := d.expect(`(?m)^  stop (chat-\d)$`)[1]
+	if got := d.servedBy(); got != usual {
+		t.Errorf("%s answers, announced was %s", got, usual)
+	}
+	alice, _ := d.join(ctx, "127.0.0.1")
+	fmt.Fprintln(in, "stop "+usual)
+	d.expect(`(?m)^` + usual + ` is stopped\.$`)
+	if _, _, err := alice.Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("the server's connections are not closed: %v", err)
+	}
+	if got := d.servedBy(); got == usual {
+		t.Errorf("%s answers though it is stopped", got)
+	}
+	d.expect(`\(` + usual + `: connect_refused\)  chat-\d  `)
+	fmt.Fprintln(in, "start "+usual)
+	d.expect(`(?m)^` + usual + ` runs\.$`)
+	if got := d.servedBy(); got != usual {
+		t.Errorf("%s answers though %s is back", got, usual)
+	}
+	fmt.Fprintln(in, "stop everything")
+	d.expect(`(?m)^Not understood: `)
+	d.end(syscall.SIGINT)
+}
+
+// servedBy asks on a new connection who answers.
+func (d *demoProcess) servedBy() string {
+	d.t.Helper()
+	client := d.client("127.0.0.1")
+	defer client.CloseIdleConnections()
+	res, err := client.Get("https://" + demoName + "/api/v4/system/ping")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.Header.Get("X-Served-By")
+}
+
+func TestShellWord(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{"bin/culvert", "bin/culvert"},
+		{"/tmp/culvert-demo-123/ca.pem", "/tmp/culvert-demo-123/ca.pem"},
+		{"/home/a b/culvert", "'/home/a b/culvert'"},
+		{"it's", `'it'\''s'`},
+		{"$HOME/~", "'$HOME/~'"},
+		{"", "''"},
+	}
+	for _, tt := range tests {
+		if got := shellWord(tt.in); got != tt.want {
+			t.Errorf("%q: got %s, want %s", tt.in, got, tt.want)
+		}
+	}
+}
+
+// TestCallAgain: after "make run" culvert is not in PATH.
+func TestCallAgain(t *testing.T) {
+	tests := []struct{ arg0, want string }{
+		{"bin/culvert", "bin/culvert"},
+		{"/opt/my tools/culvert", "'/opt/my tools/culvert'"},
+		{"culvert", "culvert"},
+	}
+	for _, tt := range tests {
+		if got := callAgain(tt.arg0); got != tt.want {
+			t.Errorf("called as %s: got %s, want %s", tt.arg0, got, tt.want)
+		}
+	}
 }
 
 func TestDemoAddressInUse(t *testing.T) {

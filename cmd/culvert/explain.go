@@ -32,23 +32,23 @@ func (q *question) OffersALPN(protocol string) bool { return slices.Contains(q.a
 
 // An explanation is explain's answer. Fields that do not apply are empty.
 type explanation struct {
-	Listener string   `json:"listener"`
-	Client   string   `json:"client"`
-	Name     string   `json:"name,omitempty"`  // normalised
-	Route    string   `json:"route,omitempty"` // label
-	Why      string   `json:"why"`
-	Sees     string   `json:"client_sees,omitempty"` // when nothing is forwarded
-	Pool     string   `json:"pool,omitempty"`
-	Policy   string   `json:"policy,omitempty"`
-	Server   *place   `json:"server,omitempty"`
-	Failover []place  `json:"failover,omitempty"` // after Server, in order
-	AnyOf    []place  `json:"any_of,omitempty"`   // when the policy has no order
-	Tries    int      `json:"tries,omitempty"`    // servers tried at most
-	Notes    []string `json:"notes,omitempty"`
+	Listener string      `json:"listener"`
+	Client   string      `json:"client"`
+	Name     string      `json:"name,omitempty"`  // normalised
+	Route    string      `json:"route,omitempty"` // label
+	Why      string      `json:"why"`
+	Sees     string      `json:"client_sees,omitempty"` // when nothing is forwarded
+	Pool     string      `json:"pool,omitempty"`
+	Policy   string      `json:"policy,omitempty"`
+	Server   *candidate  `json:"server,omitempty"`
+	Failover []candidate `json:"failover,omitempty"` // after Server, in order
+	AnyOf    []candidate `json:"any_of,omitempty"`   // when the policy has no order
+	Tries    int         `json:"tries,omitempty"`    // servers tried at most
+	Notes    []string    `json:"notes,omitempty"`
 }
 
-// A place is a server in an explanation.
-type place struct {
+// A candidate is a server in an explanation.
+type candidate struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	Backup  bool   `json:"backup,omitempty"`
@@ -60,11 +60,12 @@ func explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain FILE --client ADDR [--sni NAME] [--alpn P[,P]] [--listener NAME]",
 		Short: "Say where a connection would go, and why",
-		Long: `Explain prints the route that a client's hello would take, the server that its
+		Long: `explain prints the route that a client's hello would take, the server that its
 address leads to, and the servers that would be tried after it. It sends
 nothing and resolves nothing. Every server counts as healthy and idle, except
 those that the file says are down.`,
-		Args: cobra.ExactArgs(1),
+		Args:              oneFile,
+		ValidArgsFunction: completeFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return explain(cmd.OutOrStdout(), args[0], &q, asJSON)
 		},
@@ -75,22 +76,47 @@ those that the file says are down.`,
 	f.StringSliceVar(&q.alpn, "alpn", nil, "protocols that the hello offers, separated by commas")
 	f.StringVar(&q.listener, "listener", "", "the listener's name or address (default the first with routes)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
+	completeFlag(cmd, "listener", completeListener)
 	if err := cmd.MarkFlagRequired("client"); err != nil {
 		panic(err)
 	}
 	return cmd
 }
 
-func explain(out io.Writer, path string, q *question, asJSON bool) error {
+// completeListener completes the names of the file's listeners.
+func completeListener(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	cfg, err := loadUnresolved(args[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []cobra.Completion
+	for _, l := range cfg.Listeners {
+		names = append(names, l.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func loadUnresolved(path string) (*l4.Config, error) {
 	file, err := config.Load(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cfg, err := file.Unresolved()
+	return file.Unresolved()
+}
+
+func explain(out io.Writer, path string, q *question, asJSON bool) error {
+	client, err := parseClient(q.client)
 	if err != nil {
 		return err
 	}
-	e, err := answer(cfg, q)
+	cfg, err := loadUnresolved(path)
+	if err != nil {
+		return err
+	}
+	e, err := answer(cfg, q, client)
 	if err != nil {
 		return err
 	}
@@ -104,11 +130,7 @@ func explain(out io.Writer, path string, q *question, asJSON bool) error {
 }
 
 // answer works out where the connection of q goes.
-func answer(cfg *l4.Config, q *question) (*explanation, error) {
-	client, err := parseClient(q.client)
-	if err != nil {
-		return nil, err
-	}
+func answer(cfg *l4.Config, q *question, client netip.Addr) (*explanation, error) {
 	l, err := findListener(cfg, q.listener)
 	if err != nil {
 		return nil, err
@@ -168,10 +190,10 @@ func (e *explanation) follow(p *l4.Pool, client netip.Addr) {
 	case pool.MaxTries() == 0:
 		e.Sees = "the connection is closed: every server is down"
 	case !fixed:
-		e.AnyOf = places(pool.Servers())
+		e.AnyOf = candidates(pool.Servers())
 		e.note("%s gives a client no fixed order", pool.Policy())
 	case len(order) > 0:
-		all := places(order)
+		all := candidates(order)
 		e.Server, e.Failover = &all[0], all[1:]
 	}
 	if pool.Policy() == balancer.RoundRobin || pool.Policy() == balancer.LeastConnections {
@@ -214,11 +236,11 @@ func (e *explanation) note(format string, args ...any) {
 	e.Notes = append(e.Notes, fmt.Sprintf(format, args...))
 }
 
-func places(servers []*balancer.Server) []place {
-	var all []place
+func candidates(servers []*balancer.Server) []candidate {
+	var all []candidate
 	for _, s := range servers {
 		if !s.Down() {
-			all = append(all, place{s.Name(), s.Address(), s.Backup()})
+			all = append(all, candidate{s.Name(), s.Address(), s.Backup()})
 		}
 	}
 	return all
@@ -231,7 +253,7 @@ func parseClient(text string) (netip.Addr, error) {
 	}
 	ip, err := netip.ParseAddr(text)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("--client %q: expected an IP address, with or without a port", text)
+		return netip.Addr{}, usageErrorf("--client %q: expected an IP address, with or without a port", text)
 	}
 	return ip.Unmap().WithZone(""), nil
 }
@@ -249,7 +271,7 @@ func findListener(cfg *l4.Config, name string) (*l4.Listener, error) {
 	if name == "" && len(cfg.Listeners) > 0 {
 		return cfg.Listeners[0], nil
 	}
-	return nil, fmt.Errorf("--listener %q: the file has %s", name, strings.Join(known, ", "))
+	return nil, usageErrorf("--listener %q: the file has %s", name, strings.Join(known, ", "))
 }
 
 // print writes e as aligned lines of a word and what it is.
@@ -290,21 +312,21 @@ func (e *explanation) because() string {
 }
 
 // String returns the server's identity, and its address if that differs.
-func (p place) String() string {
-	text := p.Name
-	if p.Name != p.Address {
-		text += " at " + p.Address
+func (c candidate) String() string {
+	text := c.Name
+	if c.Name != c.Address {
+		text += " at " + c.Address
 	}
-	if p.Backup {
+	if c.Backup {
 		text += " (backup)"
 	}
 	return text
 }
 
-func join(all []place) string {
+func join(all []candidate) string {
 	var texts []string
-	for _, p := range all {
-		texts = append(texts, p.String())
+	for _, c := range all {
+		texts = append(texts, c.String())
 	}
 	return strings.Join(texts, ", ")
 }

@@ -33,11 +33,47 @@ func execute(args []string) int {
 		return statusOK
 	}
 	printError(os.Stderr, err)
-	if *started {
+	if wrong := (usageError)(""); *started && !errors.As(err, &wrong) {
 		return statusFailed
 	}
 	fmt.Fprintf(os.Stderr, "Try '%s --help'.\n", cmd.CommandPath())
 	return statusUsage
+}
+
+// A usageError is a mistake on the command line that a command found out
+// after it began to run.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func usageErrorf(format string, args ...any) error {
+	return usageError(fmt.Sprintf(format, args...))
+}
+
+// oneFile is for commands whose only argument is the configuration file.
+func oneFile(cmd *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return usageErrorf("which file? %s FILE", cmd.CommandPath())
+	case 1:
+		return nil
+	}
+	return usageErrorf("one file, please: %s FILE", cmd.CommandPath())
+}
+
+// completeFile completes the file that oneFile asks for.
+func completeFile(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+// completeFlag has the values of a flag completed.
+func completeFlag(cmd *cobra.Command, flag string, complete cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+		panic(err) // the flag was declared just before
+	}
 }
 
 func rootCommand() *cobra.Command {
@@ -50,9 +86,11 @@ untouched: certificates and keys stay on the servers.`,
 		Example: `  culvert demo
   culvert check culvert.yaml
   culvert run culvert.yaml`,
+		Version:       thisBuild().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate(thisBuild().String())
 	root.AddCommand(
 		runCommand(),
 		checkCommand(),

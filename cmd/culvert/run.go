@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -43,12 +42,14 @@ What happens is logged on standard error; the access log, one line for each
 connection, goes where the file says.`,
 		Example: `  culvert run /etc/culvert/culvert.yaml
   culvert run --log-format json culvert.yaml`,
-		Args: cobra.ExactArgs(1),
+		Args:              oneFile,
+		ValidArgsFunction: completeFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return run(args[0], format, cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&format, "log-format", "text", "format of the log on standard error: text or json")
+	completeFlag(cmd, "log-format", cobra.FixedCompletions([]cobra.Completion{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -68,6 +69,7 @@ func run(path, format string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer tellDropped(log, out)
 	file, err := config.Load(path)
 	if err != nil {
 		return err
@@ -80,6 +82,14 @@ func run(path, format string, stderr io.Writer) error {
 		return err
 	}
 	return s.drain(s.awaitEnd(signals), signals)
+}
+
+// tellDropped says how much of the log is missing. It comes last, and what
+// was queued then may be lost too.
+func tellDropped(log *slog.Logger, out *spool) {
+	if n := out.dropped.Load(); n > 0 {
+		log.Warn("standard error was not read, lines of this log were dropped", "lines", n)
+	}
 }
 
 // awaitEnd returns the first signal that asks for the end.
@@ -98,44 +108,54 @@ func newLogger(w io.Writer, format string) (*slog.Logger, error) {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, nil)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, nil)), nil
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: writeUnits})), nil
 	}
-	return nil, fmt.Errorf("--log-format %q: expected text or json", format)
+	return nil, usageErrorf("--log-format %q: expected text or json", format)
+}
+
+// writeUnits makes a duration a text with its unit, which JSON would give as
+// a number of nanoseconds.
+func writeUnits(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // service is everything that runs for a configuration. Each part is started
 // by start and ended by drain.
 type service struct {
-	log    *slog.Logger
-	access *accesslog.Log
-	engine *l4.Engine
-	admin  *admin.Server // nil: not configured
-	drainT time.Duration
+	log          *slog.Logger
+	access       *accesslog.Log
+	engine       *l4.Engine
+	admin        *admin.Server // nil: not configured
+	drainTimeout time.Duration
 
 	draining atomic.Bool
 }
 
-// startService brings everything up, or nothing.
+// startService brings everything up, or nothing. The listeners are bound
+// before the admin address: who may not bind either is told of the one that
+// matters.
 func startService(file *config.File, log *slog.Logger) (*service, error) {
 	cfg, err := resolveAndBuild(file)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{log: log, drainT: file.DrainTimeout}
+	s := &service{log: log, drainTimeout: file.DrainTimeout}
 	if s.access, err = accesslog.Open(file.Log.Access, accesslog.Options{Log: log}); err != nil {
 		return nil, err
-	}
-	if file.Admin.Address.IsValid() {
-		if s.admin, err = admin.Listen(file.Admin.Address.String()); err != nil {
-			s.closeOutputs(flushTimeout)
-			return nil, err
-		}
 	}
 	if err = s.startEngine(cfg); err != nil {
 		s.closeOutputs(flushTimeout)
 		return nil, err
 	}
-	s.serveAdmin()
+	if err = s.listenAdmin(file.Admin); err != nil {
+		closeWithin(0, func(ctx context.Context) { s.engine.Shutdown(ctx) })
+		s.closeOutputs(flushTimeout)
+		return nil, err
+	}
+	s.tellStarted(cfg)
 	return s, nil
 }
 
@@ -161,20 +181,35 @@ func (s *service) startEngine(cfg *l4.Config) error {
 	}
 	s.engine = engine
 	reserveThreads(engine.Loops())
-	for i, addr := range engine.Addrs() {
-		s.log.Info("listening on "+addr.String(), "listener", cfg.Listeners[i].Name)
-	}
-	s.tellLimit(cfg.Limits.Connections)
 	return nil
 }
 
-// tellLimit says how many connections fit, which the file may have thought
-// otherwise about.
-func (s *service) tellLimit(configured int) {
+// listenAdmin starts the admin server, if the file has one.
+func (s *service) listenAdmin(a config.Admin) (err error) {
+	if !a.Address.IsValid() {
+		return nil
+	}
+	if s.admin, err = admin.Listen(a.Address.String()); err != nil {
+		return err
+	}
+	src := source(s.engine, s.access, s.log)
+	src.Draining = s.draining.Load
+	s.admin.Serve(src)
+	return nil
+}
+
+// tellStarted logs where everything is, and "ready" last. How many connections
+// fit the file may have thought otherwise about.
+func (s *service) tellStarted(cfg *l4.Config) {
+	for i, addr := range s.engine.Addrs() {
+		s.log.Info("listening on "+addr.String(), "listener", cfg.Listeners[i].Name)
+	}
+	if s.admin != nil {
+		s.log.Info("admin on http://" + s.admin.Addr().String())
+	}
 	limit := s.engine.Stats().MaxConnections
-	if int64(configured) > limit {
+	if configured := cfg.Limits.Connections; int64(configured) > limit {
 		s.log.Warn("limits.connections is more than the descriptors carry (ulimit -n, LimitNOFILE)", "connections", limit, "configured", configured)
-		return
 	}
 	s.log.Info("ready", "max_connections", limit, "loops", s.engine.Loops())
 }
@@ -184,16 +219,6 @@ func (s *service) tellLimit(configured int) {
 // and the admin server would wait for it.
 func reserveThreads(loops int) {
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
-}
-
-func (s *service) serveAdmin() {
-	if s.admin == nil {
-		return
-	}
-	src := source(s.engine, s.access, s.log)
-	src.Draining = s.draining.Load
-	s.admin.Serve(src)
-	s.log.Info("admin on http://" + s.admin.Addr().String())
 }
 
 // source is what the admin server shows of a running engine.
@@ -207,8 +232,8 @@ func source(e *l4.Engine, access *accesslog.Log, log *slog.Logger) admin.Source 
 // until then.
 func (s *service) drain(sig os.Signal, signals <-chan os.Signal) error {
 	s.draining.Store(true)
-	s.log.Info("draining", "signal", sig, "timeout", s.drainT)
-	ctx, cancel := context.WithTimeout(context.Background(), s.drainT)
+	s.log.Info("draining", "signal", sig.String(), "timeout", s.drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.drainTimeout)
 	defer cancel()
 	cut := make(chan int, 1)
 	go func() { cut <- s.engine.Shutdown(ctx) }()
@@ -219,7 +244,7 @@ func (s *service) drain(sig os.Signal, signals <-chan os.Signal) error {
 		return nil
 	case sig = <-s.nextEnd(signals):
 		s.closeOutputs(abandonTimeout)
-		s.log.Error("a second signal ended the drain", "signal", sig, "connections_cut", s.engine.Active())
+		s.log.Error("a second signal ended the drain", "signal", sig.String(), "connections_cut", s.engine.Active())
 		return errReported
 	}
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -83,6 +85,7 @@ admin: {address: "127.0.0.1:0"}
 	r.process = start(t, stderr, nil, append(append([]string{"run"}, args...), file)...)
 	r.address = r.expect(`listening on (127\.0\.0\.1:\d+)`)[1]
 	r.admin = r.expect(`admin on (http://127\.0\.0\.1:\d+)`)[1]
+	r.expect(`ready`)
 	return r
 }
 
@@ -210,6 +213,34 @@ func healthz(t *testing.T, admin string) int {
 	return res.StatusCode
 }
 
+func TestJSONLogHasUnits(t *testing.T) {
+	var out bytes.Buffer
+	log, err := newLogger(&out, "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("x", "paused", 1500*time.Millisecond, "signal", syscall.SIGTERM.String())
+	if want := `"paused":"1.5s","signal":"terminated"}` + "\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("got %s, want ...%s", out.String(), want)
+	}
+}
+
+func TestTellDropped(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	s := newSpool(io.Discard)
+	defer s.close(t.Context())
+	tellDropped(log, s)
+	if out.Len() > 0 {
+		t.Errorf("nothing was dropped, got %s", out.String())
+	}
+	s.dropped.Add(3)
+	tellDropped(log, s)
+	if got := out.String(); !strings.Contains(got, "lines=3") {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestDrainTimeoutCutsWhatIsLeft(t *testing.T) {
 	r := startRun(t, "drain_timeout: 100ms", "--log-format", "json")
 	r.dial()
@@ -217,6 +248,7 @@ func TestDrainTimeoutCutsWhatIsLeft(t *testing.T) {
 	if got := r.status(); got != 0 {
 		t.Errorf("exit status %d, want 0", got)
 	}
+	r.expect(`"msg":"draining","signal":"interrupt","timeout":"100ms"`)
 	r.expect(`"msg":"stopped","connections_cut":1`)
 	if all := r.records(); len(all) != 1 || all[0]["reason"] != "drained" {
 		t.Errorf("records %v, want one with reason drained", all)
@@ -260,6 +292,44 @@ admin: {address: %q}
 				!strings.Contains(got, ln.Addr().String()) || !strings.Contains(got, "address already in use") {
 				t.Errorf("got %q, want one line with the address", got)
 			}
+		})
+	}
+}
+
+func TestListenerIsReportedBeforeAdmin(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	p := start(t, stderr, nil, "run", writeConfig(t, fmt.Sprintf(`listeners: [{address: %q, pool: p}]
+pools: {p: {servers: ["127.0.0.1:1"]}}
+admin: {address: %q}
+`, ln.Addr(), other.Addr())))
+	if got := p.status(); got != 1 {
+		t.Errorf("exit status %d, want 1", got)
+	}
+	if got := p.text(); !strings.Contains(got, ln.Addr().String()) || strings.Contains(got, other.Addr().String()) {
+		t.Errorf("got %q, want the listener's address only", got)
+	}
+}
+
+func TestReadyComesLast(t *testing.T) {
+	tests := []struct {
+		name, top string
+		want      string // what stands before
+	}{
+		{"nothing to say", "", `msg="admin on http://[^"]*"\n`},
+		{"a limit that is cut", "limits: {connections: 10000000}", `level=WARN msg="limits\.connections is more than [^\n]*configured=10000000\n`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			startRun(t, tt.top).expect(tt.want + `[^\n]*msg=ready max_connections=\d+ loops=\d+\n$`)
 		})
 	}
 }

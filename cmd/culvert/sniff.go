@@ -23,7 +23,13 @@ with the reason and the alert a client would get.`,
 		Example: `  culvert sniff < hello.bin
   nc -l 8443 | culvert sniff &
   openssl s_client -connect localhost:8443 -servername chat.example.com`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageErrorf("sniff reads standard input: culvert sniff < FILE")
+			}
+			return nil
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return sniffTo(cmd.OutOrStdout(), cmd.InOrStdin())
 		},
@@ -109,9 +115,19 @@ func factsOf(h *sniff.Hello) facts {
 		f.ALPN = append(f.ALPN, printable(p))
 	}
 	for _, v := range h.Versions() {
-		f.Versions = append(f.Versions, tls.VersionName(v))
+		f.Versions = append(f.Versions, versionName(v))
 	}
 	return f
+}
+
+// versionName names a TLS version. Clients offer meaningless ones of the form
+// 0x?A?A, both bytes alike, to keep servers from choking on new ones: GREASE
+// (RFC 8701 section 2).
+func versionName(v uint16) string {
+	if v&0x0f0f == 0x0a0a && v>>8 == v&0xff {
+		return "GREASE"
+	}
+	return tls.VersionName(v)
 }
 
 // printable returns s with everything but printable ASCII as \xfa: a byte

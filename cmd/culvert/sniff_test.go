@@ -7,6 +7,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -97,6 +100,35 @@ func (endless) Read(p []byte) (int, error) {
 		p[i] = []byte{22, 3, 1, 0, 1, 1}[i%6]
 	}
 	return len(p) / 6 * 6, nil
+}
+
+func TestVersionName(t *testing.T) {
+	tests := []struct {
+		in   uint16
+		want string
+	}{
+		{0x0304, "TLS 1.3"}, {0x0a0a, "GREASE"}, {0xfafa, "GREASE"}, {0x0afa, "0x0AFA"}, {0x7f1c, "0x7F1C"},
+	}
+	for _, tt := range tests {
+		if got := versionName(tt.in); got != tt.want {
+			t.Errorf("%#x: got %s, want %s", tt.in, got, tt.want)
+		}
+	}
+}
+
+// TestFactsAreDocumented looks for a row of every key in docs/operating.md.
+func TestFactsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(doc), "\n## Look at a hello")
+	for f := range reflect.TypeFor[facts]().Fields() {
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !regexp.MustCompile("(?m)^\\|[^|]*`" + key + "`").MatchString(table) {
+			t.Errorf("docs/operating.md has no row for the key %q", key)
+		}
+	}
 }
 
 func TestPrintable(t *testing.T) {

@@ -2,16 +2,16 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
 
-// version is set when linking: -ldflags "-X main.version=v1.2.3". Empty means
-// what the Go toolchain recorded.
-var version string
+// version and commit are set when linking:
+// -ldflags "-X main.version=v1.2.3 -X main.commit=0123abc". Empty means what
+// the Go toolchain recorded, which is nothing without a version control system.
+var version, commit string
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -19,7 +19,8 @@ func versionCommand() *cobra.Command {
 		Short: "Print the version, the commit and the Go version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return thisBuild().print(cmd.OutOrStdout())
+			_, err := fmt.Fprint(cmd.OutOrStdout(), thisBuild())
+			return err
 		},
 	}
 }
@@ -31,10 +32,10 @@ type build struct {
 	Dirty   bool   // the source differed from Commit
 }
 
-// describeBuild reads info, which may be nil; linked, if not empty, is the
-// version.
-func describeBuild(info *debug.BuildInfo, linked string) build {
-	b := build{Version: linked}
+// describeBuild reads info, which may be nil. What linked says wins; its Dirty
+// is not looked at.
+func describeBuild(info *debug.BuildInfo, linked build) build {
+	b := build{Version: linked.Version}
 	if info == nil {
 		info = &debug.BuildInfo{}
 	}
@@ -52,16 +53,20 @@ func describeBuild(info *debug.BuildInfo, linked string) build {
 			b.Dirty = s.Value == "true"
 		}
 	}
+	if linked.Commit != "" && linked.Commit != b.Commit {
+		b.Commit, b.Dirty = linked.Commit, false
+	}
 	return b
 }
 
 // thisBuild describes the running program.
 func thisBuild() build {
 	info, _ := debug.ReadBuildInfo()
-	return describeBuild(info, version)
+	return describeBuild(info, build{Version: version, Commit: commit})
 }
 
-func (b build) print(w io.Writer) error {
+// String returns three lines.
+func (b build) String() string {
 	commit := b.Commit
 	if commit == "" {
 		commit = "unknown"
@@ -69,7 +74,6 @@ func (b build) print(w io.Writer) error {
 	if b.Dirty {
 		commit += " (modified)"
 	}
-	_, err := fmt.Fprintf(w, "culvert %s\ncommit %s\n%s %s/%s\n",
+	return fmt.Sprintf("culvert %s\ncommit %s\n%s %s/%s\n",
 		b.Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
 }

@@ -23,13 +23,15 @@ func TestDescribeBuild(t *testing.T) {
 	tests := []struct {
 		name   string
 		info   *debug.BuildInfo
-		linked string
+		linked build
 		want   build
 	}{
-		{"nothing known", nil, "", build{Version: "(devel)"}},
-		{"linked only", nil, "v9", build{Version: "v9"}},
-		{"recorded", info, "", build{Version: "v1.2.3", Commit: "abc", Dirty: true}},
-		{"linked wins", info, "v9", build{Version: "v9", Commit: "abc", Dirty: true}},
+		{"nothing known", nil, build{}, build{Version: "(devel)"}},
+		{"linked only", nil, build{Version: "v9", Commit: "def"}, build{Version: "v9", Commit: "def"}},
+		{"recorded", info, build{}, build{Version: "v1.2.3", Commit: "abc", Dirty: true}},
+		{"linked version wins", info, build{Version: "v9"}, build{Version: "v9", Commit: "abc", Dirty: true}},
+		{"linked commit is the recorded one", info, build{Commit: "abc"}, build{Version: "v1.2.3", Commit: "abc", Dirty: true}},
+		{"linked commit wins", info, build{Commit: "def"}, build{Version: "v1.2.3", Commit: "def"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -40,7 +42,7 @@ func TestDescribeBuild(t *testing.T) {
 	}
 }
 
-func TestBuildPrint(t *testing.T) {
+func TestBuildString(t *testing.T) {
 	platform := runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + "\n"
 	tests := []struct {
 		b    build
@@ -50,9 +52,8 @@ func TestBuildPrint(t *testing.T) {
 		{build{Version: "v1", Commit: "abc", Dirty: true}, "culvert v1\ncommit abc (modified)\n" + platform},
 	}
 	for _, tt := range tests {
-		var out bytes.Buffer
-		if err := tt.b.print(&out); err != nil || out.String() != tt.want {
-			t.Errorf("got %q, %v, want %q", out.String(), err, tt.want)
+		if got := tt.b.String(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
 }

@@ -2,10 +2,14 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"culvert/l4"
@@ -29,6 +33,7 @@ type statusPage struct {
 type status struct {
 	Version   string
 	Time      string
+	Draining  bool
 	Listeners []listenerRow
 	Pools     []poolRows
 	KeptBytes int64
@@ -49,7 +54,20 @@ type poolRows struct {
 
 type serverRow struct {
 	l4.ServerStats
-	Failed uint64 // attempts
+	Failed  uint64 // attempts
+	Reasons string // why, the most frequent first
+}
+
+// Setting says what the file says of the server. Whether it answers is in
+// the failed attempts: nobody asks it.
+func (r serverRow) Setting() string {
+	switch {
+	case r.Server.Down():
+		return "down"
+	case r.Server.Backup():
+		return "backup"
+	}
+	return "on"
 }
 
 func (p *statusPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -71,6 +89,9 @@ func (p *statusPage) status() *status {
 		KeptBytes: stats.KeptBytes,
 		Pipes:     stats.Pipes,
 		Paused:    stats.Paused,
+	}
+	if p.src.Draining != nil {
+		s.Draining = p.src.Draining()
 	}
 	if p.src.Dropped != nil {
 		s.Dropped = p.src.Dropped()
@@ -98,13 +119,25 @@ func poolsOf(servers []l4.ServerStats) []poolRows {
 			index[v.Pool] = i
 			pools = append(pools, poolRows{Name: v.Pool})
 		}
-		row := serverRow{ServerStats: v}
+		row := serverRow{ServerStats: v, Reasons: reasonsText(v.Failures)}
 		for _, n := range v.Failures {
 			row.Failed += n
 		}
 		pools[i].Servers = append(pools[i].Servers, row)
 	}
 	return pools
+}
+
+// reasonsText lists how often attempts failed for each reason.
+func reasonsText(failures map[l4.Reason]uint64) string {
+	reasons := slices.SortedFunc(maps.Keys(failures), func(a, b l4.Reason) int {
+		return cmp.Or(cmp.Compare(failures[b], failures[a]), cmp.Compare(a, b))
+	})
+	var texts []string
+	for _, r := range reasons {
+		texts = append(texts, fmt.Sprintf("%s %d", r, failures[r]))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // formatBytes writes n with a binary unit and three digits or so.

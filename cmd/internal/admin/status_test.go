@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"culvert/balancer"
 	"culvert/l4"
 )
 
@@ -21,8 +22,9 @@ func TestStatusPage(t *testing.T) {
 	for _, want := range []string{
 		":443|7|100|30|",
 		"Pool mattermost",
-		"app-1|up|4|40|1.0 MiB|5.0 GiB|0|0|",
-		"10.0.0.12:443|up|3|30|2.0 KiB|4.0 KiB|4|2|",
+		"server|in the file|active|connections|bytes up|bytes down|failovers|failed attempts|why|",
+		"app-1|on|4|40|1.0 MiB|5.0 GiB|0|0||",
+		"10.0.0.12:443|on|3|30|2.0 KiB|4.0 KiB|2|4|connect_refused 3, connect_timeout 1|",
 		"4.0 KiB|2|1|9|",
 		"v1.2.3",
 	} {
@@ -50,11 +52,41 @@ func TestStatusPageLoadsNothing(t *testing.T) {
 	}
 }
 
+func TestStatusPageShowsTheDrain(t *testing.T) {
+	src := source(t)
+	for _, draining := range []bool{false, true} {
+		src.Draining = func() bool { return draining }
+		if got := strings.Contains(cells(body(t, get(t, Handler(src), "GET", "/"))), "culvert draining"); got != draining {
+			t.Errorf("the heading says draining: %t, want %t", got, draining)
+		}
+	}
+}
+
+func TestReasonsText(t *testing.T) {
+	got := reasonsText(map[l4.Reason]uint64{"b": 1, "a": 1, "c": 7})
+	if want := "c 7, a 1, b 1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestStatusPageEscapesNames(t *testing.T) {
 	stats := &l4.Stats{Listeners: []l4.ListenerStats{{Name: "<b>&"}}}
 	page := body(t, get(t, Handler(Source{Stats: func() *l4.Stats { return stats }}), "GET", "/"))
 	if strings.Contains(page, "<b>") || !strings.Contains(page, "&lt;b&gt;&amp;") {
 		t.Error("a name is not escaped")
+	}
+}
+
+func TestStatusPageShowsBackups(t *testing.T) {
+	p, err := balancer.New(balancer.Config{Name: "p", Servers: []balancer.ServerConfig{
+		{Address: "10.0.0.1:443"}, {Address: "10.0.0.2:443", Backup: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stats := &l4.Stats{Servers: []l4.ServerStats{{Pool: "p", Server: p.Servers()[1]}}}
+	if got := cells(body(t, get(t, Handler(Source{Stats: func() *l4.Stats { return stats }}), "GET", "/"))); !strings.Contains(got, "10.0.0.2:443|backup|") {
+		t.Error(got)
 	}
 }
 

@@ -31,11 +31,11 @@ func (d *decoder) listenAddress(n ast.Node) (word, socket.Addr) {
 }
 
 // adminAddress reads ":port" or "ip:port".
-func (d *decoder) adminAddress(n ast.Node) socket.Addr {
+func (d *decoder) adminAddress(n ast.Node) (word, socket.Addr) {
 	const want = `an address to listen on (":9180", "127.0.0.1:9180" or "[::1]:9180")`
 	w := d.word(n, want)
 	if !w.set() {
-		return socket.Addr{}
+		return w, socket.Addr{}
 	}
 	a, err := parseListen(w.text)
 	if err == nil && a.IsUnix() {
@@ -43,9 +43,9 @@ func (d *decoder) adminAddress(n ast.Node) socket.Addr {
 	}
 	if err != nil {
 		d.errorAt(w.at, "found %s, expected %s: %v", quote(w.text), want, err)
-		return socket.Addr{}
+		return word{}, socket.Addr{}
 	}
-	return a
+	return w, a
 }
 
 // parseListen reads where to listen. Without an IP address it is all of them:
@@ -126,6 +126,9 @@ func checkHost(host string) error {
 // splitPort is net.SplitHostPort with a numeric port, and errors that say
 // what to write instead.
 func splitPort(text string) (host string, port uint16, err error) {
+	if scheme, _, ok := strings.Cut(text, "://"); ok {
+		return "", 0, fmt.Errorf("write the address without %s://", scheme)
+	}
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 || strings.HasSuffix(text, "]") {
 		return "", 0, errors.New("the port is missing")

@@ -1,9 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"culvert/l4/socket"
 )
@@ -14,6 +14,7 @@ func (d *decoder) check(f *File) {
 	d.checkTargets(f)
 	d.checkListeners(f)
 	d.checkServers(f)
+	d.checkLoops(f)
 	for _, l := range f.listeners {
 		d.checkRoutes(l)
 	}
@@ -52,6 +53,50 @@ func (d *decoder) checkServers(f *File) {
 	d.errs = append(d.errs, b.errs...)
 }
 
+// checkLoops warns of servers that are listeners of the file itself. Which
+// addresses the machine has is not asked: beside an equal address only a
+// loopback one is known to reach a listener on every address.
+func (d *decoder) checkLoops(f *File) {
+	at := map[socket.Addr]word{}
+	for _, l := range f.listeners {
+		if a := l.settings.Address; a.IsValid() {
+			at[a] = l.address
+		}
+	}
+	for _, p := range f.pools {
+		for _, s := range p.servers {
+			if l, ok := reached(at, s.endpoint.addr); ok {
+				d.warnAt(s.at, "the server %s is the listener on line %d: a connection would come back to this process without end",
+					s.config.Address, l.at.line)
+			}
+		}
+	}
+}
+
+// reached returns the listener that a connection to server would arrive at.
+func reached(listeners map[socket.Addr]word, server socket.Addr) (word, bool) {
+	if !server.IsValid() {
+		return word{}, false
+	}
+	if l, ok := listeners[server]; ok {
+		return l, true
+	}
+	to := server.AddrPort()
+	if !to.Addr().IsLoopback() {
+		return word{}, false
+	}
+	all := []netip.Addr{netip.IPv6Unspecified()} // dual-stack
+	if to.Addr().Is4() {
+		all = append(all, netip.IPv4Unspecified())
+	}
+	for _, wild := range all {
+		if l, ok := listeners[socket.IP(netip.AddrPortFrom(wild, to.Port()))]; ok {
+			return l, true
+		}
+	}
+	return word{}, false
+}
+
 // targets returns every target that is a pool.
 func (f *File) targets() []target {
 	var all []target
@@ -68,14 +113,14 @@ func (f *File) targets() []target {
 // bound beside each other, and names given twice.
 func (d *decoder) checkListeners(f *File) {
 	names := map[string]place{}
-	addrs := map[socket.Addr]place{}
+	addrs := map[socket.Addr]word{}
 	for _, l := range f.listeners {
 		a := bindKey(l.settings.Address)
 		first, taken := addrs[a]
 		if taken {
-			d.errorAt(l.address.at, "the listener on line %d has the address %s already", first.line, l.address.text)
+			d.errorAt(l.address.at, "%s", taker(first, l.address.text))
 		} else if a.IsValid() {
-			addrs[a] = l.address.at
+			addrs[a] = l.address
 		}
 		if taken && l.name == l.address {
 			continue // its default name is not another mistake
@@ -87,8 +132,16 @@ func (d *decoder) checkListeners(f *File) {
 		}
 	}
 	if first, ok := addrs[bindKey(f.Admin.Address)]; ok {
-		d.errorAt(f.adminAt, "the listener on line %d has the address %s already", first.line, f.Admin.Address)
+		d.errorAt(f.adminText.at, "%s", taker(first, f.adminText.text))
 	}
+}
+
+// taker says that the listener at first has what another address asks for.
+func taker(first word, text string) string {
+	if first.text == text {
+		return fmt.Sprintf("the listener on line %d has the address %s already", first.at.line, text)
+	}
+	return fmt.Sprintf("the listener on line %d has the address %s, which takes %s too", first.at.line, first.text, text)
 }
 
 // bindKey returns what is equal for two addresses that cannot both be bound:
@@ -146,7 +199,7 @@ func withALPN(protocol string) string {
 func texts(words []word) []string {
 	var all []string
 	for _, w := range words {
-		all = append(all, strings.Clone(w.text))
+		all = append(all, w.text)
 	}
 	return all
 }

@@ -58,6 +58,8 @@ func written(d time.Duration) string {
 // duration reads a duration within s.
 func (d *decoder) duration(n ast.Node, s span) time.Duration {
 	switch scalar := scalarOf(n); {
+	case scalar.kind == number && scalar.text == "0" && s.off:
+		d.errorf(n, "found %s, expected %s: instead of 0 write off", scalar, s)
 	case scalar.kind == number:
 		d.errorf(n, "found %s, expected %s: the unit is missing (ms, s, m, h, d)", scalar, s)
 	case scalar.kind != text:
@@ -75,6 +77,8 @@ func (d *decoder) durationText(n ast.Node, text string, s span) time.Duration {
 	switch {
 	case err != nil:
 		d.errorf(n, "found %s, expected %s: %v", quote(text), s, err)
+	case v == 0 && s.off:
+		d.errorf(n, "found %s, expected %s: instead of 0 write off", text, s)
 	case v < s.min || v > s.max:
 		d.errorf(n, "found %s, expected %s", text, s)
 	default:
@@ -123,7 +127,19 @@ func unitOf(name string) (time.Duration, error) {
 	case "":
 		return 0, errors.New("the unit is missing (ms, s, m, h, d)")
 	}
+	switch bare := strings.Trim(name, " "); {
+	case bare == name, unknownUnit(bare):
+	case name[0] == ' ':
+		return 0, errors.New("no space before the unit")
+	default:
+		return 0, errors.New("no space after the unit")
+	}
 	return 0, fmt.Errorf("unknown unit %s, the units are ms, s, m, h and d", quote(name))
+}
+
+func unknownUnit(name string) bool {
+	_, err := unitOf(name)
+	return err != nil
 }
 
 // upToDigit returns the start of text that has no digit.

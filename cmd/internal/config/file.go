@@ -1,10 +1,12 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
+	"culvert/cmd/internal/accesslog"
 	"culvert/l4"
 	"culvert/l4/socket"
 )
@@ -17,7 +19,7 @@ type File struct {
 	Log          Log           // where records go
 	DrainTimeout time.Duration // 0: connections are closed at once
 
-	adminAt   place
+	adminText word // the admin address as written
 	loops     int
 	limits    l4.Limits
 	listeners []*listener
@@ -31,17 +33,17 @@ type Admin struct {
 
 // Log says where each kind of record goes.
 type Log struct {
-	// Access is where the record of each connection goes: "stdout" (the
-	// default), "stderr", "off", or the absolute path of a file.
+	// Access is where the record of each connection goes: a destination as
+	// accesslog.Open takes it, by default accesslog.Stdout.
 	Access string
 }
 
 // Counts says how much is in a file.
 type Counts struct {
-	Listeners int `json:"listeners"`
-	Pools     int `json:"pools"`
-	Servers   int `json:"servers"` // host names count once
-	Routes    int `json:"routes"`  // server names; defaults do not count
+	Listeners int
+	Pools     int
+	Servers   int // host names count once
+	Routes    int // server names; defaults do not count
 }
 
 // Counts counts what is in f.
@@ -67,11 +69,11 @@ const (
 
 // decode reads the whole file; check follows it.
 func (d *decoder) decode(root ast.Node) *File {
-	f := &File{Path: d.file, Log: Log{Access: "stdout"}, DrainTimeout: l4.DefaultDrainTimeout}
+	f := &File{Path: d.file, Log: Log{Access: accesslog.Stdout}, DrainTimeout: l4.DefaultDrainTimeout}
 	keys := d.mapping(root, "the file", fields{
 		"listeners":     func(n ast.Node) { f.listeners = d.listeners(n) },
 		"pools":         func(n ast.Node) { f.pools = d.pools(n) },
-		"admin":         func(n ast.Node) { f.Admin, f.adminAt = d.admin(n) },
+		"admin":         func(n ast.Node) { f.Admin, f.adminText = d.admin(n) },
 		"log":           func(n ast.Node) { d.log(n, &f.Log) },
 		"limits":        func(n ast.Node) { f.limits = d.limits(n) },
 		"loops":         func(n ast.Node) { f.loops = d.integer(n, 1, mostLoops) },
@@ -81,12 +83,24 @@ func (d *decoder) decode(root ast.Node) *File {
 	return f
 }
 
-func (d *decoder) admin(n ast.Node) (a Admin, at place) {
+func (d *decoder) admin(n ast.Node) (a Admin, written word) {
+	if s := scalarOf(n); s.kind == text {
+		d.errorf(n, "found %s, expected a mapping of keys to values for admin, such as {address: %q}", s, adminExample(s.text))
+		return a, written
+	}
 	keys := d.mapping(n, "admin", fields{
-		"address": func(n ast.Node) { a.Address, at = d.adminAddress(n), placeOf(n) },
+		"address": func(n ast.Node) { written, a.Address = d.adminAddress(n) },
 	})
 	d.require(n, keys, "admin", "address")
-	return a, at
+	return a, written
+}
+
+// adminExample returns an address to write for one that was written elsewhere.
+func adminExample(text string) string {
+	if a, err := parseListen(text); err != nil || a.IsUnix() {
+		return "127.0.0.1:9180"
+	}
+	return text
 }
 
 func (d *decoder) log(n ast.Node, l *Log) {
@@ -97,14 +111,13 @@ func (d *decoder) log(n ast.Node, l *Log) {
 
 // logTarget reads stdout, stderr, off or an absolute path.
 func (d *decoder) logTarget(n ast.Node) string {
-	const want = "stdout, stderr, off or the absolute path of a file"
+	known := []string{accesslog.Stdout, accesslog.Stderr, accesslog.Off}
+	want := list(append(slices.Clone(known), "the absolute path of a file"))
 	w := d.word(n, want)
-	switch {
-	case !w.set(), w.text == "stdout", w.text == "stderr", w.text == "off", w.text[0] == '/':
+	if !w.set() || slices.Contains(known, w.text) || w.text[0] == '/' {
 		return w.text
 	}
-	d.errorAt(w.at, "found %s, expected %s%s", quote(w.text), want,
-		d.suggest.hint(w.text, []string{"stdout", "stderr", "off"}))
+	d.errorAt(w.at, "found %s, expected %s%s", quote(w.text), want, d.suggest.hint(w.text, known))
 	return ""
 }
 

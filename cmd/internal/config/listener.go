@@ -32,6 +32,8 @@ const (
 	wordReject = "reject"
 	wordClose  = "close"
 
+	listenerTimeouts = "a listener's timeouts"
+
 	mostBacklog = 1 << 20
 	leastHello  = 1 * kib
 	mostHello   = 1 * mib
@@ -75,7 +77,7 @@ func (d *decoder) listener(n ast.Node) *listener {
 func (d *decoder) listenerTimeouts(n ast.Node, l *l4.Listener) found {
 	all := d.sessionTimeouts(&l.Session)
 	all["hello"] = func(n ast.Node) { l.HelloTimeout = d.duration(n, offSpan) }
-	return d.mapping(n, "timeouts", all)
+	return d.mapping(n, listenerTimeouts, all)
 }
 
 // checkPlain keeps apart listeners that read the hello and those that are
@@ -102,11 +104,16 @@ func (d *decoder) checkPlain(n ast.Node, keys, timeouts found) {
 
 // target reads the name of a pool, or one of the words that are an action.
 func (d *decoder) target(n ast.Node, actions ...string) target {
-	w := d.word(n, list(append(slices.Clone(actions), "the name of a pool")))
-	if !slices.Contains(actions, w.text) {
-		return target{pool: w, others: actions}
+	want := list(append(slices.Clone(actions), "the name of a pool"))
+	w := d.word(n, want)
+	switch {
+	case slices.Contains(actions, w.text):
+		return target{action: actionOf(w.text)}
+	case w.text == wordReject, w.text == wordClose: // no pool has such a name
+		d.errorAt(w.at, "found %s, expected %s", quote(w.text), want)
+		return target{}
 	}
-	return target{action: actionOf(w.text)}
+	return target{pool: w, others: actions}
 }
 
 func actionOf(word string) l4.Action {

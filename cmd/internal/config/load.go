@@ -20,7 +20,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
@@ -169,22 +168,6 @@ func parseYAML(src string) (docs []*ast.DocumentNode, err error) {
 		return nil, err
 	}
 	return f.Docs, nil
-}
-
-// syntaxErrors turns an error of parseYAML into ours.
-func (d *decoder) syntaxErrors(err error) Errors {
-	var known Errors
-	if errors.As(err, &known) {
-		for i := range known {
-			known[i].File = d.file
-		}
-		return known
-	}
-	var syntax yaml.Error
-	if errors.As(err, &syntax) {
-		return Errors{tokenPlace(syntax.GetToken()).error(d.file, "not valid YAML: %s", syntax.GetMessage())}
-	}
-	return Errors{place{}.error(d.file, "%v", err)}
 }
 
 // unsupported finds what YAML has and this file format does not: they are all

@@ -76,7 +76,8 @@ func TestPositions(t *testing.T) {
 		{"a list as key", "? [a]\n: 1\n", nil},
 		{"integer overflow", "loops: 99999999999999999999\n" + goodListener + goodPool, []string{`f:1:8: found "99999999999999999999", expected a whole number`}},
 		{"octal", "loops: 010\n" + goodListener + goodPool, []string{"f:1:8: found the number 010, expected a whole number"}},
-		{"admin on a listener's address", goodListener + goodPool + "admin: {address: '0.0.0.0:443'}\n", []string{"f:3:18: the listener on line 1 has the address 0.0.0.0:443 already"}},
+		{"admin on a listener's address", goodListener + goodPool + "admin: {address: '0.0.0.0:443'}\n", []string{"f:3:18: the listener on line 1 has the address :443, which takes 0.0.0.0:443 too"}},
+		{"admin on the same address", goodListener + goodPool + "admin: {address: ':443'}\n", []string{"f:3:18: the listener on line 1 has the address :443 already"}},
 		{"a name that is another's address", "listeners: [{address: ':443', name: ':80', default: p}, {address: ':80', default: p}]\n" + goodPool,
 			[]string{`f:1:67: the name ":80" belongs to the listener on line 1 already`}},
 		{"two free ports without names", "listeners: [{address: ':0', default: p}, {address: ':0', default: p}]\n" + goodPool,
@@ -113,6 +114,112 @@ listeners:
 				if !strings.HasPrefix(got[i].Error(), want) {
 					t.Errorf("got  %s\nwant %s...", got[i], want)
 				}
+			}
+		})
+	}
+}
+
+// TestAdvice: a mistake that is often made gets the words that end it.
+func TestAdvice(t *testing.T) {
+	tests := []struct {
+		name, where, text string
+		want              string // end of the only error
+	}{
+		{"a URL for a server", inPool, "servers: ['http://10.0.0.1:443']", `: write the address without http://`},
+		{"a URL without a port", inPool, "servers: ['https://app.example']", `: write the address without https://`},
+		{"a URL to listen on", inListener, "address: 'tcp://0.0.0.0:443'", `: write the address without tcp://`},
+		{"reject for plaintext", inListener, "plaintext: reject", `found "reject", expected close or the name of a pool`},
+		{"reject for a plain listener", inListener, "pool: reject", `found "reject", expected the name of a pool`},
+		{"bounded load without a hash", inPool, "balance: round-robin, bounded_load: 1.2", `policy round-robin, which does not hash, only with client-address, maglev and nginx-hash`},
+		{"bounded load beside load", inPool, "balance: random-two, bounded_load: 1.2", `policy random-two, which balances by load already, only with client-address, maglev and nginx-hash`},
+		{"every name", inRoute, "server_name: '*', pool: p", `: a wildcard is "*." and a name, for every other name use "default:" of the listener`},
+		{"connect in a listener", inLTimeouts, "connect: 1s", `unknown key "connect" in a listener's timeouts: it belongs in a pool's timeouts`},
+		{"failover in a listener", inLTimeouts, "failover: 1s", `unknown key "failover" in a listener's timeouts: it belongs in a pool's timeouts`},
+		{"hello in a pool", inPTimeouts, "hello: 1s", `unknown key "hello" in a pool's timeouts: it belongs in a listener's timeouts`},
+		{"0 for off", inLTimeouts, "half_close: 0", "found the number 0, expected a duration of 10ms to 30d, or off: instead of 0 write off"},
+		{"0s for off", inLTimeouts, "idle: 0s", "found 0s, expected a duration of 10ms to 30d, or off: instead of 0 write off"},
+		{"0 where off is no value", inPTimeouts, "connect: 0", "the unit is missing (ms, s, m, h, d)"},
+		{"space before the unit", inLTimeouts, "idle: 5 m", "or off: no space before the unit"},
+		{"space after the unit", inLTimeouts, "idle: 1h 30m", "or off: no space after the unit"},
+		{"space before a size's unit", inLimits, "kept_memory: 64 MiB", ": no space before the unit"},
+		{"admin without its key", inFile, "admin: '127.0.0.1:9180'", `found "127.0.0.1:9180", expected a mapping of keys to values for admin, such as {address: "127.0.0.1:9180"}`},
+		{"admin switched on", inFile, "admin: on", `found "on", expected a mapping of keys to values for admin, such as {address: "127.0.0.1:9180"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f", []byte(fileWith(tt.where, tt.text)))
+			var got Errors
+			if !errors.As(err, &got) || len(got) != 1 || !strings.HasSuffix(got[0].Message, tt.want) {
+				t.Errorf("got  %v\nwant ...%s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSyntaxInPlainWords(t *testing.T) {
+	const (
+		indent = "the indentation does not fit the lines above"
+		colon  = `expected "key: value", with a space after the colon`
+		behind = "nothing may follow the value: quote it as a whole if this belongs to it"
+	)
+	tests := []struct{ name, src, want string }{
+		{"quote open to the end", "a: 1\nb: 'x", "2:4: the quote that opens here is not closed"},
+		{"quote closed by the next", "l:\n  - address: \":443\n    default: p\n    name: \"b\"\n", "2:14: the quote that opens here closes on line 4: is that meant?"},
+		{"too far to the left", "l:\n  - a: 'b'\n   c: d\n", "3:4: " + indent},
+		{"too far to the right", "l:\n  - a: 'b'\n      c: d\n", "3:7: " + indent},
+		{"too far to the right below a plain text", "l:\n- a: b\n  # more\n     c: d\n", "4:6: " + indent},
+		{"the same with CRLF", "a: b\r\n c: d\r\n", "2:2: " + indent},
+		{"a colon in a text", "a: b: c\n", `1:4: a text with ": " in it must be quoted`},
+		{"no colon", "a: 1\nb\n", "2:1: " + colon},
+		{"no space after the colon", "a:1\nb: 2\n", "1:1: " + colon},
+		{"after a quote", "a: '10s' x\n", "1:10: " + behind},
+		{"list not closed", "a: [1", `1:4: the "[" here is not closed`},
+		{"list not closed before a key", "a: [1,\n2\nb: 3\n", `3:1: expected "," or "]": a list above is not closed`},
+		{"mapping not closed before a key", "a: {b: 1\nc: 2\n", `2:1: expected "," or "}": a mapping above is not closed`},
+		{"mapping closed as a list", "a: {b: 1]\n", `1:4: the "{" here is not closed`},
+		{"tab", "a:\n\tb: 1\n", "2:1: a tab: indent with spaces"},
+		{"reserved", "a: @x\n", "1:4: a text that starts with this character must be quoted"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f", []byte(tt.src))
+			at, what, _ := strings.Cut(tt.want, ": ")
+			if want := "f:" + at + ": not valid YAML: " + what; err == nil || err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+func TestServerThatIsItsOwnListener(t *testing.T) {
+	tests := []struct {
+		listen, server string
+		want           bool // a warning
+	}{
+		{":443", "127.0.0.1:443", true},
+		{":443", "[::1]:443", true},
+		{"0.0.0.0:443", "127.0.0.2:443", true},
+		{"0.0.0.0:443", "[::1]:443", false},
+		{"10.0.0.1:443", "10.0.0.1:443", true},
+		{"unix:/run/a", "unix:/run/a", true},
+		{":443", "127.0.0.1:8443", false},
+		{":443", "10.0.0.1:443", false},
+		{"10.0.0.1:443", "127.0.0.1:443", false},
+		{"unix:/run/a", "unix:/run/b", false},
+		{":443", "localhost:443", false}, // not resolved
+	}
+	for _, tt := range tests {
+		t.Run(tt.listen+" "+tt.server, func(t *testing.T) {
+			f, err := Parse("f", fmt.Appendf(nil, "listeners: [{address: %q, pool: p}]\npools: {p: {servers: [%q]}}\n", tt.listen, tt.server))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			if tt.want {
+				want = "f:2:23: the server " + tt.server + " is the listener on line 1: a connection would come back to this process without end"
+			}
+			if got := f.Warnings.Error(); got != want {
+				t.Errorf("got  %q\nwant %q", got, want)
 			}
 		})
 	}

@@ -133,6 +133,10 @@ func (d *decoder) mapping(n ast.Node, what string, fields fields) found {
 
 // unknownKey reports e and returns the key that was probably meant.
 func (d *decoder) unknownKey(e entry, what string, known []string) (meant string) {
+	if home := homeOf(what, e.key); home != "" {
+		d.errorAt(e.at, "unknown key %s in %s: it belongs in %s", quote(e.key), what, home)
+		return ""
+	}
 	meant = d.suggest.near(e.key, known)
 	hint := fmt.Sprintf(", did you mean %q?", meant)
 	if meant == "" {
@@ -140,6 +144,18 @@ func (d *decoder) unknownKey(e entry, what string, known []string) (meant string
 	}
 	d.errorAt(e.at, "unknown key %s in %s%s", quote(e.key), what, hint)
 	return meant
+}
+
+// homeOf returns where a key belongs that was found in what, "" when that is
+// not known.
+func homeOf(what, key string) string {
+	switch what + " " + key {
+	case listenerTimeouts + " connect", listenerTimeouts + " first_byte", listenerTimeouts + " failover":
+		return poolTimeouts
+	case poolTimeouts + " hello":
+		return listenerTimeouts
+	}
+	return ""
 }
 
 // list returns the elements of a list.

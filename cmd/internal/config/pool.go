@@ -19,6 +19,8 @@ type pool struct {
 
 // Bounds of a pool's numbers. The balancer checks what concerns the policy.
 const (
+	poolTimeouts = "a pool's timeouts"
+
 	mostTries  = 1 << 14
 	leastBound = 1.001
 	mostBound  = 100
@@ -78,7 +80,7 @@ func (d *decoder) poolTimeouts(n ast.Node, p *l4.Pool) {
 	all["connect"] = func(n ast.Node) { p.ConnectTimeout = d.duration(n, waitSpan) }
 	all["first_byte"] = func(n ast.Node) { p.FirstByteTimeout = d.duration(n, offSpan) }
 	all["failover"] = func(n ast.Node) { p.FailoverTimeout = d.duration(n, offSpan) }
-	d.mapping(n, "timeouts", all)
+	d.mapping(n, poolTimeouts, all)
 }
 
 // checkPolicy reports keys that the pool's policy would ignore.
@@ -96,7 +98,11 @@ func (d *decoder) checkPolicy(p *pool, keys found) {
 		d.errorAt(at, `"ipv6_prefix" has no effect with the policy %s, only with client-address and maglev`, p.policy)
 	}
 	if at, ok := keys["bounded_load"]; ok && !hashes {
-		d.errorAt(at, `"bounded_load" has no effect with the policy %s, which balances by load already, only with client-address, maglev and nginx-hash`, p.policy)
+		why := "balances by load already"
+		if p.policy == balancer.RoundRobin {
+			why = "does not hash"
+		}
+		d.errorAt(at, `"bounded_load" has no effect with the policy %s, which %s, only with client-address, maglev and nginx-hash`, p.policy, why)
 	}
 }
 

@@ -68,6 +68,8 @@ func checkPattern(pattern string) error {
 	switch {
 	case sniff.IsIPLiteral(name):
 		return errors.New("an IP address is never a server name (RFC 6066 section 3)")
+	case pattern == "*":
+		return errors.New(`a wildcard is "*." and a name, for every other name use "default:" of the listener`)
 	case strings.Contains(name, "*"):
 		return errors.New(`a wildcard is "*." and a name`)
 	case strings.HasPrefix(name, "."):

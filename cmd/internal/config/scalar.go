@@ -105,12 +105,10 @@ func (d *decoder) oneOf(n ast.Node, known ...string) string {
 	return ""
 }
 
-// integer reads a whole number between low and high. Only decimal digits are
-// taken: 010 and 0x10 mean different numbers to different readers.
+// integer reads a whole number between low and high.
 func (d *decoder) integer(n ast.Node, low, high int) int {
-	s := scalarOf(n)
-	v, err := strconv.Atoi(s.text)
-	if s.kind == number && err == nil && v >= low && v <= high && strconv.Itoa(v) == s.text {
+	v, ok := wholeNumber(n)
+	if ok && v >= low && v <= high {
 		return v
 	}
 	d.errorf(n, "found %s, expected a whole number from %d to %d", describe(n), low, high)
@@ -119,16 +117,23 @@ func (d *decoder) integer(n ast.Node, low, high int) int {
 
 // integerOr reads a whole number, or a word that gives -1.
 func (d *decoder) integerOr(n ast.Node, low, high int, other string) int {
-	s := scalarOf(n)
-	if s.kind == text && s.text == other {
+	if s := scalarOf(n); s.kind == text && s.text == other {
 		return -1
 	}
-	v, err := strconv.Atoi(s.text)
-	if s.kind == number && err == nil && v >= low && v <= high && strconv.Itoa(v) == s.text {
+	v, ok := wholeNumber(n)
+	if ok && v >= low && v <= high {
 		return v
 	}
 	d.errorf(n, "found %s, expected a whole number from %d to %d, or %s", describe(n), low, high, other)
 	return 0
+}
+
+// wholeNumber returns the number that n is. Only decimal digits are taken: 010
+// and 0x10 mean different numbers to different readers.
+func wholeNumber(n ast.Node) (v int, ok bool) {
+	s := scalarOf(n)
+	v, err := strconv.Atoi(s.text)
+	return v, s.kind == number && err == nil && strconv.Itoa(v) == s.text
 }
 
 // decimal reads a number between low and high.

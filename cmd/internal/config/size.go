@@ -54,6 +54,8 @@ func parseSize(text string) (int64, error) {
 		unit = gib
 	case "":
 		return 0, errors.New("the unit is missing (B, KiB, MiB, GiB)")
+	case " B", " KiB", " MiB", " GiB":
+		return 0, errors.New("no space before the unit")
 	default:
 		return 0, fmt.Errorf("unknown unit %s, the units are B, KiB, MiB and GiB", quote(name))
 	}

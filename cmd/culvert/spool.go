@@ -12,7 +12,7 @@ const spoolLines = 1024
 
 // spool is a writer that never waits: an event loop logs through it, and a
 // terminal that was stopped or a pipe that nobody reads must not stop the
-// loop. Lines that find it full are dropped.
+// loop. Lines that find it full are dropped and counted.
 type spool struct {
 	out     io.Writer
 	lines   chan []byte
