@@ -61,7 +61,7 @@ func (l *loop) acceptFailed(a *accepter, e socket.Errno) bool {
 func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 	c := l.admit()
 	c.from, c.client = a, peer
-	c.ends[client].fd = int32(fd)
+	c.ends[client].fd, c.ends[client].unix = int32(fd), a.cfg.Address.IsUnix()
 	if a.cfg.Table == nil {
 		c.pool = a.cfg.Pool
 		c.search = l.newSearch()

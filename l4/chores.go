@@ -6,7 +6,6 @@ import "time"
 // means none: a loop with nothing to wait for arms no timer.
 type chores struct {
 	accept appointment // try the paused listeners again
-	starve appointment // try the connections that the bound on kept bytes stopped
 	stuck  appointment // look after pipes that a slow reader holds
 	sweep  appointment // close pipes that nobody used
 }
@@ -14,7 +13,6 @@ type chores struct {
 // How long each chore is put off.
 const (
 	acceptRetry = 100 * time.Millisecond
-	starveRetry = 10 * time.Millisecond
 	stuckAfter  = time.Second
 	sweepEvery  = 10 * time.Second
 )
@@ -23,9 +21,6 @@ func (l *loop) doChores() {
 	c := &l.chores
 	if c.accept.keep(l.now) {
 		l.resumeAccepters()
-	}
-	if c.starve.keep(l.now) {
-		l.feedStarved()
 	}
 	if c.stuck.keep(l.now) {
 		l.unstick()
@@ -65,7 +60,7 @@ func (l *loop) deadline() time.Time {
 	}
 	earlier(l.fine.next())
 	earlier(l.coarse.next())
-	for _, at := range [...]appointment{l.chores.accept, l.chores.starve, l.chores.stuck, l.chores.sweep} {
+	for _, at := range [...]appointment{l.chores.accept, l.chores.stuck, l.chores.sweep} {
 		earlier(time.Duration(at), at != 0)
 	}
 	if next == 0 {

@@ -61,6 +61,7 @@ type conn struct {
 	helloAt   micros // since start; 0: not reached
 	connectAt micros
 	firstAt   micros
+	dialTurn  uint32 // the loop's turn in which the present server was dialed
 
 	id     uint64
 	start  time.Duration // accept
@@ -90,10 +91,17 @@ type end struct {
 	hup      bool  // ERR or HUP: no shortcut about the end of the stream
 	err      bool  // ERR: a pending error
 	urgent   bool  // urgent data was seen, for good
+	unix     bool  // a unix socket
 	broken   bool  // reset, or given up by the kernel: bytes to it are lost
 }
 
 var noEnd = end{fd: -1}
+
+// shortMeansEmpty reports whether a read(2) of less than was asked for has
+// emptied the socket. Not after a reset, whose data comes first; not after
+// urgent data, at whose mark a read stops; and not on a unix socket, where it
+// stops behind a message that carried descriptors (unix(7)).
+func (e *end) shortMeansEmpty() bool { return !e.hup && !e.urgent && !e.unix }
 
 // parting is the end that is still to be carried out.
 type parting struct {

@@ -19,30 +19,61 @@ const (
 // copy moves bytes through the loop's buffer: one read, one write, and only
 // what the destination does not take is kept.
 func (l *loop) copy(c *conn, f side) (int, bool) {
-	room := l.readRoom()
-	if room == 0 {
-		l.starve(c)
-		return 0, false
+	if l.eng.pressed() {
+		return l.copyPressed(c, f)
 	}
-	src := &c.ends[f]
-	n, e := socket.Read(int(src.fd), l.buf[:room])
-	switch {
-	case e == syscall.EAGAIN:
-		src.readable = false
-		return 0, true
-	case e != 0:
-		return 0, l.sourceFailed(c, f, e)
-	case n == 0:
-		return 0, l.sourceEnded(c, f)
+	n, e := socket.Read(int(c.ends[f].fd), l.buf)
+	if n == 0 || e != 0 {
+		return 0, l.nothingRead(c, f, e)
 	}
-	l.afterRead(c, f, n, n < room)
+	l.afterRead(c, f, n, n < len(l.buf))
 	l.hand(c, f, l.buf[:n])
 	return n, c.phase == phaseRelay
 }
 
+// copyPressed moves bytes without keeping any: what the destination does not
+// take is not taken from the source. It costs a third call, and is for when
+// the bound on kept bytes is near: a few peers that do not read must not stop
+// everybody else.
+func (l *loop) copyPressed(c *conn, f side) (int, bool) {
+	src, dst := &c.ends[f], &c.ends[f.other()]
+	n, e := socket.Peek(int(src.fd), l.buf)
+	if n == 0 || e != 0 {
+		return 0, l.nothingRead(c, f, e)
+	}
+	l.afterRead(c, f, n, false)
+	m, e := socket.Write(int(dst.fd), l.buf[:n])
+	if e != 0 && e != syscall.EAGAIN {
+		l.destinationFailed(c, f, e)
+		return 0, c.phase == phaseRelay
+	}
+	socket.Skip(int(src.fd), l.buf[:m])
+	if m > 0 {
+		l.progress(c, f, m)
+	}
+	if m < n {
+		l.block(c, f.other())
+	}
+	return m, m == n
+}
+
+// nothingRead handles a read from the source of f that brought no byte: the
+// end of the stream, an error, or nothing there. It reports whether the turn
+// goes on.
+func (l *loop) nothingRead(c *conn, f side, e socket.Errno) bool {
+	switch e {
+	case 0:
+		return l.sourceEnded(c, f)
+	case syscall.EAGAIN:
+		c.ends[f].readable = false
+		return true
+	}
+	return l.sourceFailed(c, f, e)
+}
+
 // afterRead draws conclusions from a read of n bytes. A short read(2) empties
-// the socket, and with a FIN reported before it the stream is at its end; but
-// after a reset or urgent data only read's own word counts.
+// the socket, and with a FIN reported before it the stream is at its end;
+// where that does not hold only read's own word counts.
 func (l *loop) afterRead(c *conn, f side, n int, short bool) {
 	src, fl := &c.ends[f], &c.flows[f]
 	if c.search != nil {
@@ -52,7 +83,7 @@ func (l *loop) afterRead(c *conn, f side, n int, short bool) {
 			c.search.replay = false // more than the hello will go out
 		}
 	}
-	if short && !src.hup && !src.urgent {
+	if short && src.shortMeansEmpty() {
 		src.readable = false
 		if src.fin {
 			c.noteEnd(f)

@@ -56,7 +56,8 @@ func (l *loop) connect(c *conn) bool {
 		l.attemptFailed(c, connectReason(errno))
 		return false
 	}
-	c.ends[server] = end{fd: int32(fd)}
+	c.ends[server] = end{fd: int32(fd), unix: c.target().Addr().IsUnix()}
+	c.dialTurn = l.turn
 	c.phase = phaseDial
 	return l.greet(c, done)
 }

@@ -5,16 +5,20 @@ import (
 	"sync/atomic"
 )
 
-// closeAll ends every connection that is left.
-func (l *loop) closeAll(r Reason) int {
-	n := 0
+// closeAll ends every connection that is left and returns how many were cut:
+// those whose end was decided before only get there sooner.
+func (l *loop) closeAll() (cut int) {
 	for _, c := range l.conns {
-		if c != nil && c.phase != phaseGone {
-			l.finish(c, Culvert, r)
-			n++
+		switch {
+		case c == nil || c.phase == phaseGone:
+		case c.phase == phaseGoodbye || c.phase == phaseAwaitAck:
+			l.finish(c, c.bye.by, c.bye.reason)
+		default:
+			l.finish(c, Culvert, ReasonDrained)
+			cut++
 		}
 	}
-	return n
+	return cut
 }
 
 // stopAccepting takes what the accept queues hold and closes the listeners.
@@ -51,7 +55,7 @@ func (e *Engine) Shutdown(ctx context.Context) int {
 	}
 	var closed atomic.Int64
 	for _, l := range e.loops {
-		l.post(func(l *loop) { closed.Add(int64(l.closeAll(ReasonDrained))) })
+		l.post(func(l *loop) { closed.Add(int64(l.closeAll())) })
 	}
 	<-ended
 	return int(closed.Load())

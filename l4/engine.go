@@ -38,7 +38,8 @@ type Engine struct {
 	maxConns int64
 	maxKept  int64
 	active   atomic.Int64
-	kept     atomic.Int64
+	kept     atomic.Int64 // bytes held for flows
+	hellos   atomic.Int64 // bytes of large hellos
 	paused   atomic.Int64
 	waiting  prefixLimit
 	pipes    pipeBudget

@@ -18,13 +18,27 @@ func (l *loop) earlyEnd(c *conn, r Reason) bool {
 	switch {
 	case c.search == nil:
 		return false
-	case !c.search.replay || c.ends[client].fin:
+	case !c.mayReplay():
 		l.noteFailure(c, r)
 		l.freeSearch(c)
 		return false
 	}
 	l.failOver(c, r)
 	return true
+}
+
+// mayReplay reports whether the hello may be said to another server.
+func (c *conn) mayReplay() bool {
+	return c.search != nil && c.search.replay && !c.ends[client].fin
+}
+
+// earlyReason words the end of a server's stream without a byte in it. After
+// a write that met a reset, read(2) reports it as an ordinary end.
+func (c *conn) earlyReason() Reason {
+	if c.ends[server].broken {
+		return ReasonResetEarly
+	}
+	return ReasonClosedEarly
 }
 
 // noteFailure enters the present attempt among those that failed.

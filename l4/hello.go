@@ -28,7 +28,7 @@ func (l *loop) readHello(c *conn) {
 			l.finish(c, Client, ReasonHelloClosed)
 			return
 		default:
-			e.readable = n == l.helloRoom(c) || e.fin || e.urgent
+			e.readable = n == l.helloRoom(c) || e.fin || !e.shortMeansEmpty()
 			if !l.moreHello(c, l.buf[:n]) {
 				return
 			}
@@ -58,13 +58,16 @@ func (l *loop) moreHello(c *conn, b []byte) bool {
 	}
 	a := c.search
 	a.hello = appendBounded(a.hello, b, c.maxHello()+helloSlack)
+	if !l.countHello(c) {
+		return false
+	}
 	err := a.parser.Parse(a.hello, &l.hello)
 	var reject *sniff.Reject
 	switch {
 	case err == nil:
 		l.routeHello(c)
 	case errors.Is(err, sniff.ErrNeedMore):
-		return l.keepHello(c)
+		return l.startWaiting(c)
 	case errors.As(err, &reject):
 		l.rejectHello(c, reject)
 	}
@@ -95,15 +98,17 @@ func (l *loop) startWaiting(c *conn) bool {
 	return true
 }
 
-// keepHello counts the waiting bytes and the waiting connection against their
-// limits, and reports whether the connection may wait.
-func (l *loop) keepHello(c *conn) bool {
-	if !l.startWaiting(c) {
-		return false
+// countHello counts a large hello, which is held until a server has answered,
+// against the bound for all of them: half of that for kept bytes. Small ones
+// are bounded by the number of connections.
+func (l *loop) countHello(c *conn) bool {
+	size := cap(c.search.hello)
+	if size <= spareHello {
+		return true
 	}
-	grown := cap(c.search.hello) - c.search.counted
-	c.search.counted += grown
-	if l.eng.kept.Add(int64(grown)) > l.eng.maxKept {
+	grown := size - c.search.counted
+	c.search.counted = size
+	if l.eng.hellos.Add(int64(grown)) > l.eng.maxKept/2 {
 		l.finish(c, Culvert, ReasonMemoryLimit)
 		return false
 	}
@@ -124,15 +129,11 @@ func (l *loop) waitForHello(c *conn) {
 	}
 }
 
-// helloDone ends the waiting: what was counted is given back.
+// helloDone ends the waiting.
 func (l *loop) helloDone(c *conn) {
 	if c.waits {
 		c.waits = false
 		l.eng.waiting.leave(c.client.Addr())
-	}
-	if c.search != nil && c.search.counted > 0 {
-		l.eng.kept.Add(-int64(c.search.counted))
-		c.search.counted = 0
 	}
 }
 

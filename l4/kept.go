@@ -51,35 +51,6 @@ func (l *loop) flushKept(c *conn, f side) bool {
 	return true
 }
 
-// readRoom is how much one read may take: everything, little when the bytes
-// kept in the process are near their bound, nothing at it.
-func (l *loop) readRoom() int {
-	k := l.eng.kept.Load()
-	switch {
-	case k < l.eng.maxKept/4*3:
-		return len(l.buf)
-	case k < l.eng.maxKept:
-		return pressedRead
-	}
-	return 0
-}
-
-// starve puts c aside until kept bytes were freed.
-func (l *loop) starve(c *conn) {
-	l.starved = append(l.starved, c.ref())
-	l.chores.starve.set(l.now + starveRetry)
-}
-
-func (l *loop) feedStarved() {
-	refs := l.starved
-	l.starved = nil
-	for _, r := range refs {
-		if c := r.alive(); c != nil {
-			l.later(c)
-		}
-	}
-}
-
-// pressedRead is how much one read may take when the bytes kept for slow
-// peers are near their bound.
-const pressedRead = 4 << 10
+// pressed reports that the bytes kept in the process are near their bound. The
+// last quarter is for reads that were begun before.
+func (e *Engine) pressed() bool { return e.kept.Load() >= e.maxKept/4*3 }

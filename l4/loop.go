@@ -26,6 +26,7 @@ type loop struct {
 	id   int
 	poll *socket.Poller
 	now  time.Duration // read once a turn
+	turn uint32
 
 	conns []*conn  // by slot
 	empty []uint32 // slots without a tenant
@@ -36,7 +37,6 @@ type loop struct {
 
 	ready   []ref // connections whose turn ended with work left
 	serving []ref // the part of ready that is being served
-	starved []ref // connections that wait for the bound on kept bytes
 	stuck   []stuckPipe
 
 	fine, coarse wheel
@@ -65,6 +65,7 @@ type loop struct {
 func (l *loop) run() {
 	for !l.stopped {
 		n := l.wait()
+		l.turn++
 		l.now = l.eng.now()
 		for i := range n {
 			l.event(l.poll.Event(i))
@@ -135,7 +136,11 @@ func (l *loop) event(ev socket.Event, woken bool) {
 	if c == nil || c.gen != gen || c.phase == phaseGone {
 		return
 	}
-	c.note(side(low&1), ev.Flags)
+	s := side(low & 1)
+	if s == server && c.dialTurn == l.turn {
+		return // of the server that was left in this turn
+	}
+	c.note(s, ev.Flags)
 	l.advance(c)
 }
 

@@ -32,7 +32,7 @@ func (l *loop) pause(a *accepter, why shortage) {
 	if l.draining {
 		return
 	}
-	l.chores.accept.set(l.now + acceptRetry)
+	l.chores.accept = appointment(l.now + acceptRetry) // whatever finish thought
 	if a.shared.spell.begin(l.now) {
 		l.eng.log().Warn("pausing the listener", append([]any{"listener", a.cfg.Name}, why.attrs()...)...)
 	}

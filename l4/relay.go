@@ -75,7 +75,7 @@ func (l *loop) move(c *conn, f side) (int, bool) {
 
 // sourceEnded notes the FIN of the source of f.
 func (l *loop) sourceEnded(c *conn, f side) bool {
-	if f == server && l.earlyEnd(c, ReasonClosedEarly) {
+	if f == server && l.earlyEnd(c, c.earlyReason()) {
 		return false
 	}
 	c.noteEnd(f)
@@ -105,7 +105,7 @@ func (l *loop) destinationFailed(c *conn, f side, e socket.Errno) {
 		l.clientBroken(c, e)
 		return
 	}
-	if l.earlyEnd(c, ReasonResetEarly) {
+	if c.mayReplay() && l.earlyEnd(c, ReasonResetEarly) {
 		return
 	}
 	l.serverBroken(c, e)
@@ -123,6 +123,10 @@ func (l *loop) serverBroken(c *conn, e socket.Errno) {
 	}
 	l.dropFlow(c, client)
 	c.flows[client].state = flowShut
+	if c.phase == phaseRelay {
+		c.active = l.now
+		l.schedule(c) // the half-close timeout
+	}
 }
 
 // clientBroken ends everything at once: nothing can reach the client, and the

@@ -29,11 +29,15 @@ func (l *loop) routeHello(c *conn) {
 	}
 }
 
-// alpnOf joins the offered protocols with commas.
+// alpnOf joins the offered protocols with commas, as many as are worth
+// keeping for the life of a connection.
 func (l *loop) alpnOf(h *sniff.Hello) string {
 	var list [64]byte
 	b := list[:0]
 	for p := range h.Protocols {
+		if len(b)+1+len(p) > maxInternedLen {
+			break // a record holds what a reader can use
+		}
 		if len(b) > 0 {
 			b = append(b, ',')
 		}

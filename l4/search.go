@@ -58,6 +58,7 @@ func (l *loop) freeSearch(c *conn) {
 		return
 	}
 	c.search = nil
+	l.eng.hellos.Add(-int64(a.counted))
 	if cap(a.hello) > spareHello || len(l.searches) >= spareSearches {
 		return
 	}

@@ -52,7 +52,7 @@ type ServerStats struct {
 // Stats sums the counters of all loops.
 func (e *Engine) Stats() *Stats {
 	s := &Stats{
-		KeptBytes: e.kept.Load(),
+		KeptBytes: e.kept.Load() + e.hellos.Load(),
 		Pipes:     e.pipes.pipes.Load(),
 		Paused:    e.paused.Load(),
 

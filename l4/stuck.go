@@ -66,7 +66,7 @@ func (l *loop) stillHolds(s *stuckPipe) bool {
 func (l *loop) evict(c *conn, f side) bool {
 	fl := &c.flows[f]
 	large := fl.pipe.Len > maxStuckCopy
-	if (large && !l.pipes.scarce()) || l.readRoom() < len(l.buf) {
+	if (large && !l.pipes.scarce()) || l.eng.pressed() {
 		return false
 	}
 	b := make([]byte, fl.pipe.Len)

@@ -12,10 +12,20 @@ import (
 type Target struct {
 	addr Addr
 	sa   sockaddr
+
+	// own reports that the kernel may give a socket this very address: see
+	// selfConnected.
+	own bool
 }
 
 // NewTarget prepares a.
-func NewTarget(a Addr) Target { return Target{addr: a, sa: a.kernel()} }
+func NewTarget(a Addr) Target {
+	return Target{addr: a, sa: a.kernel(), own: !a.IsUnix() && int(a.ip.Port()) >= firstEphemeralPort()}
+}
+
+// firstEphemeralPort is the lowest port that the kernel gives to a socket
+// which asks for none (ip(7), ip_local_port_range).
+func firstEphemeralPort() int { return sysctl("/proc/sys/net/ipv4/ip_local_port_range", 32768) }
 
 // Addr returns the address.
 func (t *Target) Addr() Addr { return t.addr }
@@ -40,15 +50,25 @@ func Dial(t *Target) (fd int, done bool, _ Errno) {
 		noDelay(fd)
 	}
 	_, _, e = syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&t.sa.raw)), uintptr(t.sa.len))
-	switch e {
-	case 0:
-		return fd, true, 0
-	case unix.EINPROGRESS, unix.EINTR:
-		return fd, false, 0
+	if e == unix.EINTR {
+		e = unix.EINPROGRESS
+	}
+	if (e == 0 || e == unix.EINPROGRESS) && t.own && selfConnected(fd, t) {
+		Abort(fd)
+		return -1, false, unix.ECONNREFUSED
+	}
+	if e == 0 || e == unix.EINPROGRESS {
+		return fd, e == 0, 0
 	}
 	Close(fd)
 	return -1, false, e
 }
+
+// selfConnected reports whether the kernel gave the socket the port it
+// connects to. When nobody listens there, such a socket is connected to
+// itself (simultaneous open, RFC 9293 section 3.5), and the client would get
+// its own bytes for an answer.
+func selfConnected(fd int, t *Target) bool { return boundTo(fd) == t.addr.ip }
 
 // Settle sets o on a dialed socket. Done only for connections that live longer
 // than a moment, it saves short ones five calls, 1.3 us.

@@ -39,12 +39,17 @@ func ownsPipes() bool {
 	return d[0].Effective&(1<<unix.CAP_SYS_RESOURCE|1<<unix.CAP_SYS_ADMIN) != 0
 }
 
+// sysctl returns the first number in a file of /proc/sys.
 func sysctl(path string, def int) int {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return def
 	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	fields := strings.Fields(string(b))
+	if len(fields) == 0 {
+		return def
+	}
+	n, err := strconv.Atoi(fields[0])
 	if err != nil {
 		return def
 	}

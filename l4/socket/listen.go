@@ -124,13 +124,15 @@ func localAddr(fd int, a Addr) Addr {
 	if a.IsUnix() {
 		return a
 	}
+	return Addr{ip: netip.AddrPortFrom(a.ip.Addr(), boundTo(fd).Port())}
+}
+
+// boundTo is the address of fd's own end, zero when it cannot be told.
+func boundTo(fd int) netip.AddrPort {
 	var raw unix.RawSockaddrAny
 	size := uint32(unix.SizeofSockaddrAny)
-	_, _, e := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&raw)), uintptr(unsafe.Pointer(&size)))
-	if e != 0 {
-		return a
-	}
-	return Addr{ip: netip.AddrPortFrom(a.ip.Addr(), fromKernel(&raw).Port())}
+	_, _, _ = syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&raw)), uintptr(unsafe.Pointer(&size)))
+	return fromKernel(&raw)
 }
 
 // removeStale removes a socket file that no process listens on any more. A

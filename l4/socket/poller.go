@@ -2,6 +2,7 @@ package socket
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -77,6 +78,9 @@ func (p *Poller) init() (err error) {
 	p.file = os.NewFile(uintptr(p.fd), "epoll")
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		return err
+	}
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("park the epoll descriptor: %w", err) // it would never wait
 	}
 	p.poll = p.pollOnce
 	if p.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {

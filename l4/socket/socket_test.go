@@ -760,3 +760,31 @@ func TestPlainClientOfTheNetPackage(t *testing.T) {
 		t.Errorf("got %q, %v", b[:n], e)
 	}
 }
+
+// A socket that connects to a free port of its own range may be given that
+// port and meet itself.
+func TestDialNeverConnectsToItself(t *testing.T) {
+	port := uint16(0)
+	for port%2 != 0 || int(port) < firstEphemeralPort() { // connect(2) takes even ports first
+		l, err := Listen(IP(netip.MustParseAddrPort("127.0.0.1:0")), ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		port = l.Addr().AddrPort().Port()
+		l.Close()
+		if port%2 != 0 {
+			port--
+		}
+	}
+	target := NewTarget(IP(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)))
+	for range 40_000 {
+		fd, _, e := Dial(&target)
+		if e != 0 {
+			continue
+		}
+		if boundTo(fd) == target.addr.ip {
+			t.Fatal("the socket is connected to itself")
+		}
+		Close(fd)
+	}
+}

@@ -29,6 +29,32 @@ func Read(fd int, p []byte) (int, Errno) {
 	}
 }
 
+// Peek is Read, but leaves the bytes in the socket.
+func Peek(fd int, p []byte) (int, Errno) {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+			unix.MSG_PEEK, 0, 0)
+		if e == 0 {
+			return int(n), 0
+		}
+		if e != unix.EINTR {
+			return 0, e
+		}
+	}
+}
+
+// Skip takes len(p) bytes that Peek showed out of the socket; p is
+// overwritten.
+func Skip(fd int, p []byte) {
+	for len(p) > 0 {
+		n, e := Read(fd, p)
+		if e != 0 || n == 0 {
+			return
+		}
+		p = p[n:]
+	}
+}
+
 // Write writes p, or the part of it that fits. It raises no SIGPIPE.
 func Write(fd int, p []byte) (int, Errno) {
 	for {
