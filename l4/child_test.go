@@ -45,7 +45,7 @@ const engineEnv = "CULVERT_ENGINE_PROCESS"
 // first, "free" gives back what that took.
 func TestEngineProcess(t *testing.T) {
 	if os.Getenv(engineEnv) == "" {
-		t.Skip("is run by other tests")
+		return // it is no test: other tests run it as a process of its own
 	}
 	var spec engineSpec
 	if err := json.Unmarshal([]byte(os.Getenv(engineEnv)), &spec); err != nil {

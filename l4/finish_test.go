@@ -183,7 +183,7 @@ func (s *serverProcess) line(t *testing.T) string {
 // processBytes on every connection, says so, and never reads.
 func TestServerProcess(t *testing.T) {
 	if os.Getenv("CULVERT_SERVER_PROCESS") == "" {
-		t.Skip("this is the server of another test")
+		return // it is no test: another test runs it as a process of its own
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -315,6 +315,37 @@ func TestNginxAsServer(t *testing.T) {
 	hc.CloseIdleConnections()
 }
 
+// TestNginxStreamBehindReadsTheSameName puts nginx's own ssl_preread behind
+// the engine: the hello that reaches it must be the client's, to the byte.
+func TestNginxStreamBehindReadsTheSameName(t *testing.T) {
+	need(t, "nginx")
+	names := []string{"a.example.com", "b.example.com"}
+	var entries strings.Builder
+	for _, name := range names {
+		srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))
+		t.Cleanup(srv.Close)
+		fmt.Fprintf(&entries, "%s %s;\n", name, srv.Listener.Addr())
+	}
+	addr := freeAddr(t)
+	startNginx(t, addr, fmt.Sprintf("stream { map $ssl_preread_server_name $to {\n%s}\nserver { listen %s; ssl_preread on; proxy_pass $to; } }", &entries, addr))
+	r := startRig(t, &Config{Listeners: []*Listener{tlsListener(t, nil, &Route{ServerName: "*.example.com", Pool: roundRobin(t, addr)})}})
+	for range soak(50, 1000) {
+		for _, name := range names {
+			hc := clientThrough(r)
+			resp, err := hc.Get("https://" + name + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			hc.CloseIdleConnections()
+			if err != nil || string(b) != name {
+				t.Fatalf("asked for %s, got %q, %v", name, b, err)
+			}
+		}
+	}
+}
+
 // TestClientsGoWhereNginxSendsThem asks nginx itself, and then the engine,
 // for the server of each client address.
 func TestClientsGoWhereNginxSendsThem(t *testing.T) {
