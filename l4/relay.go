@@ -2,6 +2,7 @@ package l4
 
 import (
 	"culvert/l4/socket"
+	"syscall"
 )
 
 // flow is one direction: from the end it is indexed by to the other.
@@ -203,13 +204,15 @@ func (l *loop) endFlow(c *conn, f side) bool {
 }
 
 // closeBoth ends a connection that does not keep half-closes: f's source has
-// ended and its bytes are delivered. Input that the client sent meanwhile
-// would turn the close into a reset that could overtake those bytes, so it is
-// read first.
+// ended and its bytes are delivered. Input that the client sent meanwhile, of
+// which no event need have told yet, would turn the close into a reset that
+// could overtake those bytes, so it is looked for and read first.
 func (l *loop) closeBoth(c *conn, f side) {
-	if f == server && c.ends[client].readable {
-		l.goodbye(c, c.first, ReasonClosed)
-		return
+	if f == server {
+		if _, e := socket.Peek(int(c.ends[client].fd), l.buf[:1]); e != syscall.EAGAIN {
+			l.goodbye(c, c.first, ReasonClosed)
+			return
+		}
 	}
 	l.finish(c, c.first, ReasonClosed)
 }
