@@ -40,7 +40,7 @@ func installed(t *testing.T) []Peer {
 func TestEveryWorkloadRunsOnEveryPeer(t *testing.T) {
 	var out bytes.Buffer
 	peers := append([]Peer{Culvert(buildCulvert(t))}, installed(t)...)
-	results, err := Run(context.Background(), peers, Options{Rounds: 1, Duration: 200 * time.Millisecond, HalfClose: true, Out: &out})
+	results, err := Run(context.Background(), peers, Options{Rounds: 1, Duration: 500 * time.Millisecond, HalfClose: true, Out: &out})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,8 +42,10 @@ func TestUnfinishedHellosStopNobody(t *testing.T) {
 			return r.e.Stats().KeptBytes > before || refused > 0
 		})
 	}
-	if kept := r.e.Stats().KeptBytes; kept > bound/2 || refused == 0 {
-		t.Errorf("%d bytes are kept for hellos and %d were refused, want at most %d and some", kept, refused, bound/2)
+	// One that is being refused may be counted a moment longer.
+	eventually(t, "hellos keep at most half of the bound", func() bool { return r.e.Stats().KeptBytes <= bound/2 })
+	if refused == 0 {
+		t.Error("no hello was refused")
 	}
 	pingPong(t, []net.Conn{bystander})
 }
