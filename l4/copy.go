@@ -103,8 +103,11 @@ func (l *loop) afterRead(c *conn, f side, n int, short bool) {
 
 // hand writes b to the destination of f and keeps what does not fit.
 func (l *loop) hand(c *conn, f side, b []byte) {
-	dst := &c.ends[f.other()]
-	n, e := socket.Write(int(dst.fd), b)
+	write := socket.Write
+	if c.flows[f].state == flowEnded && !c.ends[f].broken {
+		write = socket.WriteLast // endFlow sends the FIN
+	}
+	n, e := write(int(c.ends[f.other()].fd), b)
 	if e != 0 && e != syscall.EAGAIN {
 		l.destinationFailed(c, f, e)
 		return

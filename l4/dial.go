@@ -47,7 +47,11 @@ func (l *loop) dial(c *conn) {
 // connect starts an attempt at c.server and reports whether it stands, or c
 // ended.
 func (l *loop) connect(c *conn) bool {
-	fd, done, errno := socket.Dial(c.target())
+	open := socket.Dial
+	if len(c.search.hello) > 0 {
+		open = socket.DialToWrite
+	}
+	fd, done, errno := open(c.target())
 	switch {
 	case exhausted(errno):
 		l.noResources(c, errno)

@@ -20,7 +20,7 @@ const (
 // can read it.
 func (l *loop) sendAlert(c *conn, alert sniff.Alert, r Reason) {
 	var record [7]byte
-	socket.Write(int(c.ends[client].fd), alert.AppendRecord(record[:0]))
+	socket.WriteLast(int(c.ends[client].fd), alert.AppendRecord(record[:0]))
 	l.goodbye(c, Culvert, r)
 }
 

@@ -56,10 +56,18 @@ func Skip(fd int, p []byte) {
 }
 
 // Write writes p, or the part of it that fits. It raises no SIGPIPE.
-func Write(fd int, p []byte) (int, Errno) {
+func Write(fd int, p []byte) (int, Errno) { return send(fd, p, unix.MSG_NOSIGNAL) }
+
+// WriteLast is Write for bytes behind which the caller ends the stream at once:
+// the last segment waits (MSG_MORE, send(2)) for ShutdownWrite or Close, which
+// put the FIN into it. A segment less, for both sides. Without an end that
+// follows, the kernel holds the bytes back for 200 ms.
+func WriteLast(fd int, p []byte) (int, Errno) { return send(fd, p, unix.MSG_NOSIGNAL|unix.MSG_MORE) }
+
+func send(fd int, p []byte, flags uintptr) (int, Errno) {
 	for {
 		n, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-			unix.MSG_NOSIGNAL, 0, 0)
+			flags, 0, 0)
 		if e == 0 {
 			return int(n), 0
 		}
