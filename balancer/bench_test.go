@@ -35,82 +35,64 @@ func clients(n int) []netip.Addr {
 	return list
 }
 
+// A benchmark called reference is the measure of those beside it: a fixed
+// piece of work that no change of the package makes faster or slower.
+// bench/check compares with it in the same run.
+
+// BenchmarkPick's reference hashes the client's address with every server's,
+// as plain rendezvous hashing would.
 func BenchmarkPick(b *testing.B) {
-	from := clients(1024)
-	for _, policy := range Policies() {
-		for _, n := range []int{2, 16, 1000} {
-			b.Run(fmt.Sprintf("%s/%d", policy, n), func(b *testing.B) {
-				p, err := New(Config{Policy: policy, Servers: addressed(n)})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.ReportAllocs()
-				i := 0
-				for b.Loop() {
-					var s Selection
-					s.Client = from[i&1023]
-					srv, err := p.Pick(&s, 0)
-					if err != nil {
-						b.Fatal(err)
-					}
-					srv.Release()
-					i++
-				}
+	for _, n := range []int{3, 16, 1000} {
+		servers := addressed(n)
+		for _, policy := range Policies() {
+			b.Run(fmt.Sprintf("%d/%s", n, policy), func(b *testing.B) {
+				benchmarkPick(b, Config{Policy: policy, Servers: servers})
 			})
 		}
+		b.Run(fmt.Sprintf("%d/reference", n), func(b *testing.B) { benchmarkLibrary(b, servers) })
+	}
+}
+
+func benchmarkPick(b *testing.B, cfg Config) {
+	from := clients(1024)
+	p := mustPool(b, cfg)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		s := Selection{Client: from[i&1023]}
+		srv, err := p.Pick(&s, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		srv.Release()
 	}
 }
 
 // BenchmarkPickByWeights is client-address with 16 servers of so many
 // different weights.
 func BenchmarkPickByWeights(b *testing.B) {
-	from := clients(1024)
+	servers := addressed(16)
 	for _, weights := range []int{1, 2, 4} {
 		b.Run(fmt.Sprint(weights), func(b *testing.B) {
-			servers := addressed(16)
 			for i := range servers {
 				servers[i].Weight = i%weights + 1
 			}
-			p := mustPool(b, Config{Servers: servers})
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				s := Selection{Client: from[i&1023]}
-				srv, err := p.Pick(&s, 0)
-				if err != nil {
-					b.Fatal(err)
-				}
-				srv.Release()
-				i++
-			}
+			benchmarkPick(b, Config{Servers: servers})
 		})
 	}
+	b.Run("reference", func(b *testing.B) { benchmarkLibrary(b, servers) })
 }
 
-// BenchmarkHash compares hashing a key and 16 identities through the library
-// with hashing them prepared.
+// BenchmarkHash compares hashing a key and 16 identities prepared with
+// hashing them through the library.
 func BenchmarkHash(b *testing.B) {
 	servers := addressed(16)
 	k := keyer{}.key(netip.MustParseAddr("192.0.2.1"))
-	b.Run("library", func(b *testing.B) {
-		addr := netip.MustParseAddr("192.0.2.1").As16()
-		b.ReportAllocs()
-		for b.Loop() {
-			var sum uint64
-			for i := range servers {
-				var buf [64]byte
-				n := copy(buf[:], addr[:])
-				n += copy(buf[n:], servers[i].Address)
-				sum ^= xxhash.Sum64(buf[:n])
-			}
-			sink = sum
-		}
-	})
 	b.Run("prepared", func(b *testing.B) {
 		suffixes := make([]suffix, len(servers))
 		for i, s := range servers {
 			suffixes[i] = newSuffix(s.Address)
 		}
+		b.SetBytes(hashedBytes(servers))
 		b.ReportAllocs()
 		for b.Loop() {
 			var sum uint64
@@ -122,6 +104,34 @@ func BenchmarkHash(b *testing.B) {
 			sink = sum
 		}
 	})
+	b.Run("reference", func(b *testing.B) { benchmarkLibrary(b, servers) })
+}
+
+// benchmarkLibrary hashes a client's address followed by each server's with
+// the library.
+func benchmarkLibrary(b *testing.B, servers []ServerConfig) {
+	addr := netip.MustParseAddr("192.0.2.1").As16()
+	b.SetBytes(hashedBytes(servers))
+	b.ReportAllocs()
+	for b.Loop() {
+		var sum uint64
+		for i := range servers {
+			var buf [64]byte
+			n := copy(buf[:], addr[:])
+			n += copy(buf[n:], servers[i].Address)
+			sum ^= xxhash.Sum64(buf[:n])
+		}
+		sink = sum
+	}
+}
+
+// hashedBytes returns how many bytes benchmarkLibrary hashes.
+func hashedBytes(servers []ServerConfig) int64 {
+	n := 0
+	for _, s := range servers {
+		n += len(netip.Addr{}.As16()) + len(s.Address)
+	}
+	return int64(n)
 }
 
 var sink uint64

@@ -299,32 +299,3 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkTableLookup(b *testing.B) {
-	for _, size := range []int{1, 1000, 100000} {
-		table := hosts(b, size)
-		for _, tt := range lookups[:3] {
-			b.Run(fmt.Sprintf("%d/%s", size, tt.kind), func(b *testing.B) {
-				name, h := []byte(tt.name), &sniff.Hello{}
-				b.ReportAllocs()
-				for b.Loop() {
-					table.Lookup(name, h)
-				}
-			})
-		}
-	}
-	table := hosts(b, 100000)
-	names := make([][]byte, 1<<12) // more than the caches hold
-	rng := rand.New(rand.NewPCG(7, 8))
-	for i := range names {
-		n := rng.IntN(99999)
-		names[i] = fmt.Appendf(nil, "host-%d.zone-%d.example.com", n, n%100)
-	}
-	b.Run("100000/spread", func(b *testing.B) {
-		b.ReportAllocs()
-		h := &sniff.Hello{}
-		for i := 0; b.Loop(); i++ {
-			table.Lookup(names[i%len(names)], h)
-		}
-	})
-}

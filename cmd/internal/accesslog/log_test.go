@@ -3,7 +3,6 @@ package accesslog
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -392,19 +391,4 @@ func BenchmarkAddFromTwoLoops(b *testing.B) {
 			l.Add(r)
 		}
 	})
-}
-
-func BenchmarkJSON(b *testing.B) {
-	f := newJSON()
-	var buf bytes.Buffer
-	r := record(1)
-	b.ReportAllocs()
-	for b.Loop() {
-		buf.Reset()
-		f.append(&buf, r)
-	}
-	b.SetBytes(int64(buf.Len()))
-	if !json.Valid(buf.Bytes()) {
-		b.Fatal("not JSON")
-	}
 }
