@@ -1,122 +1,168 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"math"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"culvert/bench/origin"
+	"culvert/bench/peer"
+	"culvert/bench/result"
 )
 
-// buildCulvert builds the program under measurement.
+// TestMain lets the test binary be the processes that the harness starts of
+// itself.
+func TestMain(m *testing.M) {
+	commands := map[string]func([]string) error{"origin": origin.Command, "relay": peer.RelayCommand}
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		if err := commands[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// options are those of a short look at all the peers that are here. In CI none
+// of those with a Debian package may be missing.
+func options(t *testing.T, only ...string) Options {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Self: self, Rounds: 1, Length: 100 * time.Millisecond, Workers: 2, Only: only}
+	for _, p := range peer.Known(self) {
+		switch {
+		case p.Optional:
+			continue
+		case p.Name == "culvert":
+			p = p.WithBinary(buildCulvert(t))
+		case p.Find() != nil && os.Getenv("CI") == "true":
+			t.Fatal(p.Find())
+		case p.Find() != nil:
+			continue
+		}
+		o.Peers = append(o.Peers, p)
+	}
+	return o
+}
+
 func buildCulvert(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "culvert")
-	out, err := exec.Command("go", "build", "-o", binary, "culvert/cmd/culvert").CombinedOutput()
-	if err != nil {
+	if out, err := exec.Command("go", "build", "-o", binary, "culvert/cmd/culvert").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return binary
 }
 
-// installed returns the peers that are on this machine. In CI all have to be.
-func installed(t *testing.T) []Peer {
+// One workload of each kind is measured on every peer, without errors, and has
+// its headline.
+func TestWorkloadsOnEveryPeer(t *testing.T) {
+	o := options(t, "connections/closed", "handshakes", "bulk/up/4", "messages/200B/500", "messages/beside-bulk", "responses/64KiB",
+		"idle/1000", "failover/refused", "failover/killed", "reload", "growth/servers/100", "unprivileged/connections/closed")
+	r, err := Run(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Problems) > 0 {
+		t.Errorf("problems: %s", strings.Join(r.Problems, "\n"))
+	}
+	want := 13 // reload is two of them
+	if os.Getuid() != 0 {
+		want-- // nothing to compare with
+	}
+	if len(r.Workloads) != want {
+		t.Errorf("%d workloads were measured, want %d", len(r.Workloads), want)
+	}
+	for i := range r.Workloads {
+		checkSamples(t, &r.Workloads[i])
+	}
+}
+
+// countsFailures are workloads whose headline is what goes wrong, which is
+// best 0.
+func countsFailures(w *result.Workload) bool { return w.Group == "failover" || w.Group == "reload" }
+
+func checkSamples(t *testing.T, w *result.Workload) {
 	t.Helper()
-	var peers []Peer
-	for _, p := range Peers() {
-		if _, err := exec.LookPath(p.Binary); err == nil {
-			peers = append(peers, p)
-		} else if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed", p.Name)
+	for _, s := range w.Samples {
+		v, ok := s.Values[w.Headline().Name]
+		if s.Peer != direct && (!ok || v <= 0 && !countsFailures(w)) {
+			t.Errorf("%s: %s has %v for %s", w.Name, s.Peer, s.Values, w.Headline().Name)
+		}
+		if s.Values["errors"] > 0 && w.Group != "reload" {
+			t.Errorf("%s: %s had errors, the first: %s", w.Name, s.Peer, s.Error)
 		}
 	}
-	return peers
 }
 
-func TestEveryWorkloadRunsOnEveryPeer(t *testing.T) {
-	var out bytes.Buffer
-	peers := append([]Peer{Culvert(buildCulvert(t))}, installed(t)...)
-	results, err := Run(context.Background(), peers, Options{Rounds: 1, Duration: 500 * time.Millisecond, HalfClose: true, Out: &out})
+func TestNothingStaysBehind(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	o := options(t, "messages/200B/saturated")
+	ctx, cancel := context.WithCancel(context.Background())
+	o.Progress = func(s string) {
+		if strings.Contains(s, o.Peers[len(o.Peers)-1].Name) {
+			cancel() // as Ctrl-C does, in the middle
+		}
+	}
+	if _, err := Run(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want to be cancelled", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "culvert-bench-*")); len(left) > 0 {
+		t.Errorf("files stay: %v", left)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
+	if err == nil && len(children) > 0 {
+		t.Errorf("processes stay: %s", children)
+	}
+}
+
+func TestMissingPeerIsALineAndTheOthersAreMeasured(t *testing.T) {
+	o := options(t, "connections/closed")
+	for _, p := range peer.Known(o.Self) {
+		if p.Name == "envoy" {
+			o.Peers = append(o.Peers, p.WithBinary("/nonexistent/envoy"))
+		}
+	}
+	r, err := Run(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(results) != len(Workloads()) {
-		t.Errorf("%d results, want one for each of %d workloads", len(results), len(Workloads()))
+	if len(r.Problems) != 1 || !strings.Contains(r.Problems[0], "envoy") {
+		t.Errorf("problems: %q, want one line about envoy", r.Problems)
 	}
-	for _, r := range results {
-		for i, cost := range r.Rounds[0] {
-			if r.Workload.idle == 0 && !(cost > 0) {
-				t.Errorf("%s costs %v on %s, want more than nothing", r.Workload.Name, cost, r.Peers[i])
-			}
+	if len(r.Workloads) != 1 || len(r.Workloads[0].Samples) != len(o.Peers)-1 {
+		t.Errorf("got %+v, want the others measured", r.Workloads)
+	}
+}
+
+func TestUnknownWorkload(t *testing.T) {
+	if _, err := Run(context.Background(), Options{Only: []string{"nosuch"}}); err == nil || !strings.Contains(err.Error(), "culvert-bench list") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNamesAreUniqueAndEveryGroupCanBeChosen(t *testing.T) {
+	seen := map[string]bool{}
+	for _, w := range groups() {
+		if seen[w.Name] || w.Group == "" || w.GroupTitle == "" || w.Title == "" || len(w.Metrics) == 0 || w.measure == nil {
+			t.Errorf("%q is there twice, or not complete", w.Name)
 		}
-		if !strings.Contains(out.String(), r.Workload.Name) {
-			t.Errorf("%s was not printed", r.Workload.Name)
+		seen[w.Name] = true
+		if len(chosen([]string{w.Group})) == 0 && w.Group != "unprivileged" {
+			t.Errorf("group %s chooses nothing", w.Group)
 		}
 	}
-}
-
-func TestMissingPeerSaysWhatToInstall(t *testing.T) {
-	p := Peer{Name: "nosuch", Binary: "nosuch-proxy", Package: "nosuch-package"}
-	if _, err := p.start(setup{}); err == nil || !strings.Contains(err.Error(), "apt-get install nosuch-package") {
-		t.Errorf("got %v, want the package's name", err)
-	}
-}
-
-func TestProcessorTimeGrowsWithWork(t *testing.T) {
-	pids := []int{os.Getpid()}
-	before, err := cpuTime(pids)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for x, end := 0.0, time.Now().Add(50*time.Millisecond); time.Now().Before(end); {
-		x += math.Sqrt(float64(time.Now().UnixNano()))
-	}
-	after, err := cpuTime(pids)
-	if err != nil || after <= before {
-		t.Errorf("processor time went from %v to %v, %v", before, after, err)
-	}
-}
-
-func TestFamilyIncludesChildren(t *testing.T) {
-	cmd := exec.Command("sh", "-c", "sleep 60 & wait")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}()
-	var pids []int
-	for end := time.Now().Add(10 * time.Second); len(pids) < 2 && time.Now().Before(end); {
-		pids = family(cmd.Process.Pid)
-	}
-	if len(pids) != 2 {
-		t.Fatalf("got %v, want the shell and its child", pids)
-	}
-	if p, err := os.FindProcess(pids[1]); err == nil {
-		_ = p.Kill()
-	}
-}
-
-func TestMedian(t *testing.T) {
-	tests := []struct {
-		name string
-		in   []float64
-		want float64
-	}{
-		{"one", []float64{3}, 3},
-		{"odd", []float64{9, 1, 5}, 5},
-		{"even", []float64{4, 1, 2, 3}, 2.5},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := median(tt.in); got != tt.want {
-				t.Errorf("got %v, want %v", got, tt.want)
-			}
-		})
+	if n := len(chosen([]string{"messages/64B"})); n != 2 {
+		t.Errorf("%d workloads begin with messages/64B, want 2", n)
 	}
 }

@@ -4,237 +4,206 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
+
+	"culvert/bench/load"
+	"culvert/bench/origin"
+	"culvert/bench/peer"
+	"culvert/bench/result"
 )
 
-// Options say how long and how often is measured.
+// Options say what is measured, how long and how often.
 type Options struct {
-	Rounds    int           // 0: 5
-	Duration  time.Duration // of one measurement; 0: 2 s
-	Workers   int           // of every proxy; 0: 2
-	HalfClose bool
-	Only      []string // names of workloads; empty: all
-	Out       io.Writer
+	Self    string        // path of culvert-bench, which serves as origin and relay
+	Rounds  int           // measurements of each workload on each peer
+	Length  time.Duration // of one measurement
+	Workers int           // loops, workers or threads of every proxy
+	Only    []string      // groups or names of workloads; empty: all
+	Commit  string        // what is measured, for the report
+	Peers   []peer.Peer   // culvert first: the others are compared with it
+
+	// Progress is told what is being done; Done gets each workload as soon as
+	// it is measured. Both are called from the goroutine of Run; nil: nobody.
+	Progress func(string)
+	Done     func(*result.Report, *result.Workload)
 }
 
-// Result is one workload's cost on each peer, round by round, in the
-// workload's unit.
-type Result struct {
-	Workload Workload
-	Peers    []string
-	Rounds   [][]float64 // by round, by peer
-}
-
-// Run measures every workload on every peer and prints each result as it is
-// ready. The first peer is the one that the others are compared with.
-func Run(ctx context.Context, peers []Peer, o Options) ([]Result, error) {
-	if o.Rounds == 0 {
-		o.Rounds = 5
+// Run measures. It returns what it has when ctx ends, together with ctx's
+// error. A peer that cannot be measured is a line in Problems, and the others
+// go on; an error is what stops everything.
+func Run(ctx context.Context, o Options) (*result.Report, error) {
+	list := chosen(o.Only)
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no workload is called %s; culvert-bench list shows all", strings.Join(o.Only, " or "))
 	}
-	if o.Duration == 0 {
-		o.Duration = 2 * time.Second
-	}
-	if o.Workers == 0 {
-		o.Workers = 2
-	}
-	dir, err := os.MkdirTemp("", "culvert-bench")
+	dir, err := os.MkdirTemp("", "culvert-bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	b := &bencher{Options: o, dir: dir}
-	if err := b.start(peers); err != nil {
-		b.stop()
+	r := &runner{Options: o, dir: dir, report: newReport(o)}
+	if r.hello, err = load.Hello(peer.ServerName); err != nil {
 		return nil, err
 	}
-	defer b.stop()
-	return b.run(ctx)
+	r.findPeers(ctx)
+	if r.origin, err = origin.Start(ctx, o.Self, mostServers); err != nil {
+		return nil, err
+	}
+	defer r.origin.Stop()
+	defer r.fleet.stop()
+	for _, w := range list {
+		r.workload(ctx, w)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	r.report.Seconds = time.Since(r.report.Started).Seconds()
+	return r.report, ctx.Err()
 }
 
-type bencher struct {
+// Names lists the workloads with their titles.
+func Names() []string {
+	var names []string
+	for _, w := range groups() {
+		names = append(names, fmt.Sprintf("%-32s %s: %s", w.Name, w.GroupTitle, w.Title))
+	}
+	return names
+}
+
+// chosen are the workloads whose group or name, or the beginning of it up to a
+// slash, is in only.
+func chosen(only []string) []workload {
+	all := groups()
+	if len(only) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(w workload) bool {
+		return !slices.ContainsFunc(only, func(s string) bool { return w.Name == s || strings.HasPrefix(w.Name, s+"/") })
+	})
+}
+
+type runner struct {
 	Options
 	dir    string
 	hello  []byte
-	origin *origin
-	peers  []*running
+	origin *origin.Process
+	peers  []peer.Peer // those that are there
+	fleet  fleet
+	report *result.Report
 }
 
-func (b *bencher) start(peers []Peer) (err error) {
-	if b.hello, err = chatHello(); err != nil {
-		return err
-	}
-	if b.origin, err = startOrigin(len(b.hello)); err != nil {
-		return err
-	}
-	for _, p := range peers {
-		r, err := p.start(b.setup())
-		if err != nil {
-			return err
-		}
-		b.peers = append(b.peers, r)
-	}
-	return nil
-}
-
-func (b *bencher) setup() setup {
-	return setup{Servers: []string{b.origin.addr()}, Workers: b.Workers, Dir: b.dir, HalfClose: b.HalfClose}
-}
-
-func (b *bencher) stop() {
-	for _, p := range b.peers {
-		p.stop()
-	}
-	if b.origin != nil {
-		b.origin.stop()
-	}
-}
-
-func (b *bencher) run(ctx context.Context) ([]Result, error) {
-	var results []Result
-	for _, w := range Workloads() {
-		if len(b.Only) > 0 && !slices.Contains(b.Only, w.Name) {
+// findPeers keeps the peers whose programs are there.
+func (r *runner) findPeers(ctx context.Context) {
+	for _, p := range r.Peers {
+		if err := p.Find(); err != nil {
+			if !p.Optional {
+				r.problem(err)
+			}
 			continue
 		}
-		res, err := b.measure(ctx, w)
-		if err != nil {
-			return results, fmt.Errorf("%s: %w", w.Name, err)
-		}
-		results = append(results, res)
-		res.print(b.Out)
+		r.peers = append(r.peers, p)
+		r.report.Peers = append(r.report.Peers, result.Peer{Name: p.Name, Version: p.Version(ctx)})
 	}
-	return results, nil
 }
 
-func (b *bencher) measure(ctx context.Context, w Workload) (Result, error) {
-	res := Result{Workload: w}
-	for _, p := range b.peers {
-		res.Peers = append(res.Peers, p.Name)
+func (r *runner) problem(err error) {
+	r.report.Problems = append(r.report.Problems, err.Error())
+}
+
+// workload measures w on all peers, in rounds of which each begins with another
+// peer.
+func (r *runner) workload(ctx context.Context, w workload) {
+	if w.needsRoot && os.Getuid() != 0 {
+		return // everything is unprivileged then
 	}
-	for round := range b.Rounds {
-		costs := make([]float64, len(b.peers))
-		for i := range b.peers {
-			i = (i + round) % len(b.peers) // nobody is always first
-			cost, err := b.cost(ctx, w, b.peers[i])
-			if err != nil {
-				return res, fmt.Errorf("%s: %w", b.peers[i].Name, err)
+	entries := r.start(ctx, w)
+	rounds := r.Rounds
+	if w.once {
+		rounds = 1
+	}
+	for round := range rounds {
+		for i := range entries {
+			e := &entries[(i+round)%len(entries)]
+			if e.failed || ctx.Err() != nil {
+				continue
 			}
-			costs[i] = cost
+			r.progress("%s  round %d of %d  %s", w.Name, round+1, rounds, e.name)
+			r.sample(ctx, &w, e, round)
 		}
-		res.Rounds = append(res.Rounds, costs)
 	}
-	return res, nil
+	if len(w.Samples) == 0 {
+		return
+	}
+	r.report.Workloads = append(r.report.Workloads, w.Workload)
+	if r.Done != nil {
+		r.Done(r.report, &r.report.Workloads[len(r.report.Workloads)-1])
+	}
 }
 
-// cost is one measurement: processor time, or memory, per unit of work.
-func (b *bencher) cost(ctx context.Context, w Workload, p *running) (float64, error) {
-	if w.idle > 0 {
-		return b.idleCost(p.Peer, w.idle)
+func (r *runner) progress(format string, args ...any) {
+	if r.Progress != nil {
+		r.Progress(fmt.Sprintf(format, args...))
 	}
-	l := &load{addr: p.addr, hello: b.hello}
-	ctx, cancel := context.WithTimeout(ctx, b.Duration)
+}
+
+// start has the peers of w running, unless each measurement starts its own.
+func (r *runner) start(ctx context.Context, w workload) []entry {
+	entries := r.entries(w)
+	if w.fresh {
+		r.fleet.stop()
+		return entries
+	}
+	for _, err := range r.fleet.run(ctx, entries, r.dir) {
+		r.problem(fmt.Errorf("%s: %w", w.Name, err))
+	}
+	return entries
+}
+
+// sample is one measurement. A peer that fails is left out of the rest of the
+// workload.
+func (r *runner) sample(ctx context.Context, w *workload, e *entry, round int) {
+	s := r.site(w, e)
+	v, err := r.measure(ctx, w, e, s)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		e.failed = true
+		if !errors.Is(err, peer.ErrNoReload) && !errors.Is(err, peer.ErrNoProcess) {
+			r.problem(fmt.Errorf("%s: %s: %w", w.Name, e.name, err))
+		}
+		return
+	}
+	sample := result.Sample{Peer: e.name, Round: round, Values: v}
+	if s.first != nil {
+		sample.Error = s.first.Error()
+	}
+	w.Samples = append(w.Samples, sample)
+}
+
+// slack is how much longer than planned a measurement may take before it is
+// given up: for connecting, and for what a proxy in trouble makes wait.
+const slack = 90 * time.Second
+
+func (r *runner) site(w *workload, e *entry) *site {
+	s := &site{Running: r.fleet.get(e.key()), origin: r.origin, hello: r.hello, opts: r.Options}
+	s.opts.Length = max(s.opts.Length, time.Duration(w.seconds*float64(time.Second)))
+	return s
+}
+
+func (r *runner) measure(ctx context.Context, w *workload, e *entry, s *site) (values, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.Length+slack, errors.New("took too long"))
 	defer cancel()
-	before, err := cpuTime(p.pids)
-	if err != nil {
-		return 0, err
-	}
-	count, err := w.run(ctx, l)
-	if err != nil {
-		return 0, err
-	}
-	after, err := cpuTime(p.pids)
-	if err != nil {
-		return 0, err
-	}
-	if count == 0 {
-		return 0, errors.New("no work was done")
-	}
-	scale := float64(time.Microsecond)
-	if w.Unit == "s/GiB" {
-		scale = float64(time.Second)
-	}
-	return float64(after-before) / scale / (float64(count) / w.Per), nil
-}
-
-// idleCost is the memory that n connections take which have said hello, got
-// an answer, and wait: in a process of its own, because one that has carried
-// load before has memory to spare.
-func (b *bencher) idleCost(peer Peer, n int) (float64, error) {
-	p, err := peer.start(b.setup())
-	if err != nil {
-		return 0, err
-	}
-	defer p.stop()
-	l := &load{addr: p.addr, hello: b.hello}
-	warm, err := idle(l, 64)
-	if err != nil {
-		return 0, err
-	}
-	defer closeAll(warm)
-	before, err := memory(p.pids)
-	if err != nil {
-		return 0, err
-	}
-	conns, err := idle(l, n)
-	if err != nil {
-		return 0, err
-	}
-	defer closeAll(conns)
-	after, err := memory(p.pids)
-	return float64(after-before) / 1024 / float64(n), err
-}
-
-// idle opens n connections and exchanges one message on each.
-func idle(l *load, n int) ([]net.Conn, error) {
-	var conns []net.Conn
-	buf := make([]byte, messageSize)
-	for range n {
-		c, err := l.open(opEcho, messageSize)
+	if w.fresh {
+		p, err := e.peer.Start(ctx, e.setup, r.dir)
 		if err != nil {
-			closeAll(conns)
 			return nil, err
 		}
-		conns = append(conns, c)
-		if err := pingPong(c, buf); err != nil {
-			closeAll(conns)
-			return nil, err
-		}
+		defer p.Stop()
+		s.Running = p
 	}
-	return conns, nil
-}
-
-func closeAll(conns []net.Conn) {
-	for _, c := range conns {
-		c.Close()
-	}
-}
-
-// print writes one line per peer: the median, the spread of the rounds, and
-// the median of the per-round ratios of the first peer to this one.
-func (r Result) print(w io.Writer) {
-	fmt.Fprintf(w, "%s (%s)\n", r.Workload.Name, r.Workload.Unit)
-	for i, p := range r.Peers {
-		var costs, ratios []float64
-		for _, round := range r.Rounds {
-			costs = append(costs, round[i])
-			ratios = append(ratios, round[0]/round[i])
-		}
-		fmt.Fprintf(w, "  %-10s %8.2f  (%.2f to %.2f)", p, median(costs), slices.Min(costs), slices.Max(costs))
-		if i > 0 {
-			fmt.Fprintf(w, "   %s/%s %.2f (%.2f to %.2f)", r.Peers[0], p, median(ratios), slices.Min(ratios), slices.Max(ratios))
-		}
-		fmt.Fprintln(w)
-	}
-}
-
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return math.NaN()
-	}
-	v = slices.Sorted(slices.Values(v))
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+	return w.measure(ctx, s)
 }

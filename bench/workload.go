@@ -2,231 +2,113 @@ package bench
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"sync"
-	"sync/atomic"
-	"time"
+	"net/netip"
+
+	"culvert/bench/load"
+	"culvert/bench/origin"
+	"culvert/bench/peer"
+	"culvert/bench/result"
 )
 
-// Workload is one kind of load. run puts it on a proxy until ctx ends and
-// returns how much work was done, in units.
-type Workload struct {
-	Name string
-	Unit string  // what a cost is per
-	Per  float64 // how many counts of run make a unit
-	run  func(ctx context.Context, l *load) (count int64, err error)
-	// idle workloads measure memory instead of time.
-	idle int
+// workload is one row of the report: what it is called, how the proxies are
+// set up for it, and how one measurement is made.
+type workload struct {
+	result.Workload
+
+	// setup changes what all proxies serve; nil: one plain server.
+	setup func(*peer.Setup, *origin.Process)
+	// beside are further ways to run the subject, for a comparison with itself.
+	beside []variant
+	// skip leaves out peers that the workload says nothing about.
+	skip func(name string) bool
+	// fresh starts the proxy anew for every measurement.
+	fresh bool
+	// seconds is how long one measurement takes at least; 0: as the options say.
+	seconds float64
+	// once is measured in one round only: it takes long and varies little.
+	once bool
+	// needsRoot says that it compares with root, and so needs to be it.
+	needsRoot bool
+
+	measure func(context.Context, *site) (values, error)
 }
 
-// Workloads returns what is measured.
-func Workloads() []Workload {
-	list := []Workload{
-		{Name: "new connections", Unit: "us/conn", Per: 1, run: connections},
-		{Name: "messages 500/s", Unit: "us/msg", Per: 1, run: paced(500)},
-		{Name: "messages 5000/s", Unit: "us/msg", Per: 1, run: paced(5000)},
-		{Name: "messages saturated", Unit: "us/msg", Per: 1, run: saturated},
-	}
-	for _, n := range []int{1, 4, 64, 512} {
-		list = append(list, Workload{Name: fmt.Sprintf("bulk %d streams", n), Unit: "s/GiB", Per: 1 << 30, run: bulk(n)})
-	}
-	for _, kib := range []int{4, 64, 256} {
-		list = append(list, Workload{Name: fmt.Sprintf("responses %d KiB", kib), Unit: "us/resp", Per: 1, run: responses(kib << 10)})
-	}
-	return append(list, Workload{Name: "idle connections", Unit: "KiB/conn", idle: 4000})
+// variant is the subject under another name and with another setup.
+type variant struct {
+	name  string
+	setup func(*peer.Setup)
 }
 
-// load is what a workload needs to reach the proxy under test.
-type load struct {
-	addr  string
-	hello []byte
+// values are one measurement's, by metric.
+type values = map[string]float64
+
+// site is what one measurement works on: a proxy that serves, and what its
+// clients need.
+type site struct {
+	*peer.Running
+	origin *origin.Process
+	hello  []byte
+	opts   Options
+	first  error // that a client met
 }
 
-// open connects and says the hello and the order in one segment, as a client
-// with something to say does.
-func (l *load) open(op byte, size int) (*net.TCPConn, error) {
-	c, err := net.DialTimeout("tcp", l.addr, 5*time.Second)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.Write(append(append([]byte(nil), l.hello...), order(op, size)...)); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c.(*net.TCPConn), nil
-}
-
-// chatHello is the hello of a crypto/tls client without a post-quantum key
-// share, about as long as a browser's was for years.
-func chatHello() ([]byte, error) {
-	near, far := net.Pipe()
-	defer near.Close()
-	go func() {
-		cfg := &tls.Config{ServerName: serverName, NextProtos: []string{"h2", "http/1.1"}, CurvePreferences: []tls.CurveID{tls.X25519}}
-		_ = tls.Client(far, cfg).Handshake()
-		far.Close()
-	}()
-	buf := make([]byte, 4096)
-	n, err := near.Read(buf)
-	return buf[:n], err
-}
-
-// parallel runs n copies of work until ctx ends and sums what they count.
-func parallel(ctx context.Context, n int, work func(ctx context.Context) (int64, error)) (int64, error) {
-	var sum atomic.Int64
-	var wg sync.WaitGroup
-	errs := make(chan error, n)
-	for range n {
-		wg.Go(func() {
-			count, err := work(ctx)
-			sum.Add(count)
-			if err != nil && ctx.Err() == nil {
-				errs <- err
-			}
-		})
-	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return sum.Load(), err
-	default:
-		return sum.Load(), nil
+// heard remembers what clients met.
+func (s *site) heard(out load.Outcome) {
+	if s.first == nil {
+		s.first = out.FirstError
 	}
 }
 
-const replySize = 2000
-
-// connections opens connections, 32 at a time, each for a reply of
-// replySize bytes, after which the server ends it.
-func connections(ctx context.Context, l *load) (int64, error) {
-	return parallel(ctx, 32, func(ctx context.Context) (n int64, _ error) {
-		buf := make([]byte, 4096)
-		for ctx.Err() == nil {
-			c, err := l.open(opReply, replySize)
-			if err != nil {
-				return n, err
-			}
-			got, err := drain(c, buf)
-			c.Close()
-			if err != nil {
-				return n, fmt.Errorf("read the reply: %w", err)
-			}
-			if got != replySize {
-				return n, fmt.Errorf("reply of %d bytes, want %d", got, replySize)
-			}
-			n++
-		}
-		return n, nil
-	})
-}
-
-func drain(r io.Reader, buf []byte) (int, error) {
-	sum := 0
-	for {
-		n, err := r.Read(buf)
-		sum += n
-		if errors.Is(err, io.EOF) {
-			return sum, nil
-		}
-		if err != nil {
-			return sum, err
-		}
+// target is where clients connect, each from an address of its own if the
+// workload is about picking a server.
+func (s *site) target(sources int) load.Target {
+	t := load.Target{Addr: s.Addr, Hello: s.hello, ServerName: peer.ServerName}
+	for i := range sources {
+		t.Sources = append(t.Sources, netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}))
 	}
+	return t
 }
 
-const messageSize = 200
+// Names and sizes that several workloads share.
+const (
+	direct = "direct" // the peer that is no proxy
 
-// pingPong sends one message and waits for its return.
-func pingPong(c net.Conn, buf []byte) error {
-	if _, err := c.Write(buf); err != nil {
-		return err
+	// mostServers is how many servers the largest pool has.
+	mostServers = 1000
+	// mostConns is as many connections as each proxy carries with 20,000
+	// descriptors beside those that warm it up: HAProxy takes 9,000.
+	mostConns = 8900
+	// relayConns is as many as the plain relay does, whose io.Copy holds a
+	// pipe of two descriptors for each direction.
+	relayConns = 3000
+)
+
+// groups lists all workloads in the order of the report.
+func groups() []workload {
+	var all []workload
+	for _, g := range []func() []workload{connections, handshakes, bulk, messages, responses, idle, failover, reload, growth, unprivileged} {
+		all = append(all, g()...)
 	}
-	_, err := io.ReadFull(c, buf)
-	return err
+	return all
 }
 
-// saturated plays ping-pong on 32 connections without a pause.
-func saturated(ctx context.Context, l *load) (int64, error) {
-	return pings(ctx, l, 32, func(ctx context.Context) bool { return ctx.Err() == nil })
+// The metrics that workloads share. Times are in microseconds unless the unit
+// says otherwise.
+var (
+	rate       = result.Metric{Name: "rate", Unit: "1/s", Higher: true}
+	p50        = result.Metric{Name: "p50", Unit: "us"}
+	p99        = result.Metric{Name: "p99", Unit: "us"}
+	p999       = result.Metric{Name: "p999", Unit: "us"}
+	machineCPU = result.Metric{Name: "machine_cpu", Unit: "%"}
+	errorCount = result.Metric{Name: "errors", Unit: "errors"}
+)
+
+// carries is a skip for n connections at a time.
+func carries(n int) func(string) bool {
+	return func(name string) bool { return name == direct || name == "relay" && n > relayConns }
 }
 
-// paced plays ping-pong at a fixed rate spread over 50 connections.
-func paced(rate int) func(context.Context, *load) (int64, error) {
-	const conns = 50
-	return func(ctx context.Context, l *load) (int64, error) {
-		every := time.Duration(conns) * time.Second / time.Duration(rate)
-		var seq atomic.Int64
-		return pings(ctx, l, conns, func(ctx context.Context) bool {
-			n := seq.Add(1)
-			first := n <= conns
-			wait := every
-			if first {
-				wait = every * time.Duration(n) / conns
-			}
-			select {
-			case <-ctx.Done():
-				return false
-			case <-time.After(wait):
-				return true
-			}
-		})
-	}
-}
-
-func pings(ctx context.Context, l *load, conns int, next func(context.Context) bool) (int64, error) {
-	return parallel(ctx, conns, func(ctx context.Context) (n int64, _ error) {
-		c, err := l.open(opEcho, messageSize)
-		if err != nil {
-			return 0, err
-		}
-		defer c.Close()
-		buf := make([]byte, messageSize)
-		for next(ctx) {
-			if err := pingPong(c, buf); err != nil {
-				return n, err
-			}
-			n++
-		}
-		return n, nil
-	})
-}
-
-// responses asks for size bytes again and again on 8 connections.
-func responses(size int) func(context.Context, *load) (int64, error) {
-	return func(ctx context.Context, l *load) (int64, error) {
-		return parallel(ctx, 8, func(ctx context.Context) (n int64, _ error) {
-			c, err := l.open(opEcho, size)
-			if err != nil {
-				return 0, err
-			}
-			defer c.Close()
-			buf := make([]byte, size)
-			for ctx.Err() == nil {
-				if err := pingPong(c, buf); err != nil {
-					return n, err
-				}
-				n++
-			}
-			return n, nil
-		})
-	}
-}
-
-// bulk takes what n streams bring, and counts bytes.
-func bulk(n int) func(context.Context, *load) (int64, error) {
-	return func(ctx context.Context, l *load) (int64, error) {
-		return parallel(ctx, n, func(ctx context.Context) (int64, error) {
-			c, err := l.open(opSend, 0)
-			if err != nil {
-				return 0, err
-			}
-			stop := context.AfterFunc(ctx, func() { c.Close() })
-			defer stop()
-			return take(c), nil
-		})
-	}
+// costs are the metrics of a workload whose headline is processor time.
+func costs(unit string) []result.Metric {
+	return []result.Metric{{Name: "cpu", Unit: unit}, rate, p50, p99, p999, machineCPU, errorCount}
 }

@@ -1,48 +1,78 @@
-// Command culvert-bench measures culvert beside nginx and HAProxy on this
-// machine and prints what each costs.
+// Command culvert-bench measures culvert beside nginx, HAProxy and others on
+// this machine, and reports what each costs.
 package main
 
 import (
 	"context"
-	"flag"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
-	"culvert/bench"
+	"github.com/spf13/cobra"
+
+	"culvert/bench/check"
+	"culvert/bench/origin"
+	"culvert/bench/peer"
 )
 
+// The exit statuses: everything was measured, or compared without a finding; a
+// part could not be measured, or a figure became worse; Ctrl-C.
+const (
+	exitPartly      = 1
+	exitInterrupted = 130
+)
+
+// commit is what this program was built from, set by the linker.
+var commit string
+
+// errPartly is an end that has been reported already, line by line.
+var errPartly = errors.New("")
+
 func main() {
-	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "culvert-bench:", err)
-		os.Exit(1)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	interrupted := ctx.Err() != nil
+	stop()
+	switch {
+	case err == nil:
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "culvert-bench: interrupted; everything that was started is stopped")
+		os.Exit(exitInterrupted)
+	default:
+		if !errors.Is(err, errPartly) {
+			fmt.Fprintln(os.Stderr, "culvert-bench:", err)
+		}
+		os.Exit(exitPartly)
 	}
 }
 
-func run() error {
-	var o bench.Options
-	binary := flag.String("culvert", "bin/culvert", "the culvert `binary` to measure")
-	only := flag.String("only", "", "comma-separated `names` of workloads; all by default")
-	without := flag.String("without", "", "comma-separated `names` of peers to leave out")
-	flag.IntVar(&o.Rounds, "rounds", 5, "measurements per workload and peer")
-	flag.DurationVar(&o.Duration, "duration", 0, "length of one measurement (default 2s)")
-	flag.IntVar(&o.Workers, "workers", 2, "loops, workers or threads of every proxy")
-	flag.BoolVar(&o.HalfClose, "half-close", true, "half-closed connections are kept (nginx: proxy_half_close on)")
-	flag.Parse()
-	if *only != "" {
-		o.Only = strings.Split(*only, ",")
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "culvert-bench",
+		Short:         "Measure culvert beside nginx and HAProxy on this machine",
+		SilenceUsage:  true,
+		SilenceErrors: true,
 	}
-	o.Out = os.Stdout
-	peers := []bench.Peer{bench.Culvert(*binary)}
-	for _, p := range bench.Peers() {
-		if !strings.Contains(","+*without+",", ","+p.Name+",") {
-			peers = append(peers, p)
-		}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(runCommand(), listCommand(), reportCommand(), compareCommand(), readmeCommand(),
+		raw("check", "Compare `go test -bench` output with the baseline", func(args []string) error { return check.Command(args, os.Stdin, os.Stdout) }),
+		hidden(raw("origin", "The servers behind the proxies", origin.Command)),
+		hidden(raw("relay", "A plain Go relay, to compare with", peer.RelayCommand)))
+	return root
+}
+
+// raw is a command that reads its flags itself.
+func raw(use, short string, run func(args []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error { return run(args) },
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	_, err := bench.Run(ctx, peers, o)
-	return err
+}
+
+// hidden is for the processes that run starts.
+func hidden(c *cobra.Command) *cobra.Command {
+	c.Hidden = true
+	return c
 }

@@ -19,17 +19,26 @@ var arrows = map[string][]string{
 	"balancer":  {},
 	"l4/socket": {},
 	"l4":        {"sniff", "balancer", "l4/socket"},
-	"bench":     {},
+
+	"bench":         {"bench/load", "bench/measure", "bench/origin", "bench/peer", "bench/result"},
+	"bench/check":   {},
+	"bench/load":    {"bench/origin"},
+	"bench/measure": {},
+	"bench/origin":  {},
+	"bench/peer":    {"bench/measure"},
+	"bench/report":  {"bench/result"},
+	"bench/result":  {},
 }
 
 // wards are modules with few keepers.
 var wards = map[string][]string{
-	"culvert/bench":                       {"cmd/culvert-bench"},
+	"culvert/bench":                       {"cmd/culvert-bench", "bench", "bench/load", "bench/peer", "bench/report"},
 	"golang.org/x/sys":                    {"l4/socket"},
 	"github.com/goccy/go-yaml":            {"cmd/internal/config"},
 	"github.com/cespare/xxhash/v2":        {"balancer", "l4"},
 	"github.com/prometheus/client_golang": {"cmd/internal/admin"},
-	"github.com/spf13/cobra":              {"cmd/culvert"},
+	"github.com/spf13/cobra":              {"cmd/culvert", "cmd/culvert-bench"},
+	"github.com/HdrHistogram":             {"bench/load"},
 	"github.com/coder/websocket":          {"cmd/culvert"},
 	"net/http":                            {"cmd/culvert", "cmd/internal/admin"},
 }

@@ -1,0 +1,161 @@
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"culvert/bench/origin"
+)
+
+// replySize is what a short connection brings, and then ends.
+const replySize = 2000
+
+// NewConnections is a closed loop of short connections, conc at a time: each
+// says hello, gets 2,000 bytes, and sees the end. A latency is from the start
+// of connecting to the end of the stream.
+func NewConnections(t Target, conc int) Load { return repeated(t, conc, short) }
+
+// NewHandshakes is a closed loop of logins over TLS, conc at a time: a full
+// handshake, a request of 64 bytes, 2,000 in reply, the end. The target has to
+// lead to a server that speaks TLS; its Hello is not used.
+func NewHandshakes(t Target, conc int) Load { return repeated(t, conc, logIn) }
+
+// repeat does the same piece of work again and again.
+type repeat struct {
+	client
+	crowd crowd
+	once  piece
+}
+
+// piece is one unit of work from beginning to end.
+type piece func(ctx context.Context, c *client, buf []byte) error
+
+func repeated(t Target, conc int, once piece) Load {
+	return &repeat{client: client{Target: t}, crowd: newCrowd(conc), once: once}
+}
+
+func (r *repeat) Close() {}
+
+func (r *repeat) Run(ctx context.Context) (Outcome, error) {
+	return r.crowd.run(func(_ int, t *tally) {
+		buf := make([]byte, 4096)
+		for ctx.Err() == nil {
+			start := time.Now()
+			if err := r.once(ctx, &r.client, buf); err != nil {
+				t.failed(ctx, err)
+				pause(ctx, errorPause)
+				continue
+			}
+			t.done(time.Since(start))
+		}
+	}), nil
+}
+
+// short is one short connection.
+func short(ctx context.Context, c *client, buf []byte) error {
+	conn, err := c.open(ctx, origin.Reply, replySize)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return wantEnd(conn, buf, replySize)
+}
+
+// wantEnd reads exactly size bytes and the end.
+func wantEnd(r io.Reader, buf []byte, size int) error {
+	sum := 0
+	for {
+		n, err := r.Read(buf)
+		sum += n
+		if errors.Is(err, io.EOF) && sum == size {
+			return nil
+		}
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("got %d bytes and the end, want %d", sum, size)
+		}
+		if err != nil {
+			return fmt.Errorf("after %d of %d bytes: %w", sum, size, err)
+		}
+	}
+}
+
+func logIn(ctx context.Context, c *client, buf []byte) error {
+	raw, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	_ = raw.SetDeadline(time.Now().Add(ioTimeout))
+	cfg := &tls.Config{ServerName: c.ServerName, InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}
+	conn := tls.Client(raw, cfg)
+	defer conn.Close()
+	if _, err := conn.Write(buf[:origin.RequestSize]); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	return wantEnd(conn, buf, origin.LoginReply)
+}
+
+// mostOutstanding bounds the connections of an open loop that are under way.
+const mostOutstanding = 1000
+
+// NewConnectionsAtRate is an open loop: perSecond short connections begin at
+// their times, whether or not earlier ones are done. A latency counts from the
+// time at which its connection was to begin. Over 1,000 outstanding ones the
+// next are counted as errors.
+func NewConnectionsAtRate(t Target, perSecond int) Load {
+	return &openLoop{client: client{Target: t}, every: time.Second / time.Duration(perSecond)}
+}
+
+type openLoop struct {
+	client
+	every time.Duration
+}
+
+func (o *openLoop) Close() {}
+
+var errOverload = fmt.Errorf("over %d connections are under way", mostOutstanding)
+
+func (o *openLoop) Run(ctx context.Context) (Outcome, error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	slots := make(chan []byte, mostOutstanding)
+	for range mostOutstanding {
+		slots <- nil
+	}
+	return newCrowd(1).run(func(_ int, t *tally) {
+		defer wg.Wait()
+		for due := time.Now(); pause(ctx, time.Until(due)); due = due.Add(o.every) {
+			select {
+			case buf := <-slots:
+				wg.Go(func() {
+					buf = o.one(ctx, due, buf, t, &mu)
+					slots <- buf
+				})
+			default:
+				mu.Lock()
+				t.failed(ctx, errOverload)
+				mu.Unlock()
+			}
+		}
+	}), nil
+}
+
+// one is the connection that was to begin at due. It returns its buffer.
+func (o *openLoop) one(ctx context.Context, due time.Time, buf []byte, t *tally, mu *sync.Mutex) []byte {
+	if buf == nil {
+		buf = make([]byte, 4096)
+	}
+	err := short(ctx, &o.client, buf)
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil {
+		t.failed(ctx, err)
+	} else {
+		t.done(time.Since(due))
+	}
+	return buf
+}

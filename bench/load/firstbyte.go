@@ -1,0 +1,43 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// FirstBytes makes n connections, conc at a time, from the target's addresses
+// in turn, says no more than the hello, and tells how long each took from
+// connecting to the first byte of an answer, which a TLS server gives. Whoever
+// waits longer than patience is an error.
+func FirstBytes(ctx context.Context, t Target, n, conc int, patience time.Duration) Outcome {
+	c := &client{Target: t}
+	return newCrowd(conc).run(func(i int, t *tally) {
+		for ; i < n && ctx.Err() == nil; i += conc {
+			start := time.Now()
+			if err := c.firstByte(ctx, patience); err != nil {
+				t.failed(ctx, err)
+				continue
+			}
+			t.done(time.Since(start))
+		}
+	})
+}
+
+func (c *client) firstByte(ctx context.Context, patience time.Duration) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(ioTimeout))
+	if _, err := conn.Write(c.Hello); err != nil {
+		return fmt.Errorf("say hello: %w", err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		return fmt.Errorf("wait for an answer: %w", err)
+	}
+	return nil
+}

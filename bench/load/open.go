@@ -1,0 +1,80 @@
+package load
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"culvert/bench/origin"
+)
+
+// openers is how many connections are opened at a time: fewer than a listen
+// queue of the smallest default (128) holds.
+const openers = 64
+
+// noLatency is for loads without any: its smallest.
+var noLatency = hdrhistogram.New(1, 2, 1)
+
+// start is how connections begin: what is ordered, and the exchange after it,
+// if there is to be one. A server that has not spoken is one that a proxy may
+// still have to replace, and so a connection that costs more than others.
+type start struct {
+	op              origin.Op
+	size            int
+	request, answer int // bytes of the exchange; 0: none
+}
+
+// openAll opens n connections. After a first failure it opens no more, closes
+// those that it has, and returns the error.
+func (c *client) openAll(ctx context.Context, n int, s start) ([]*net.TCPConn, error) {
+	conns := make([]*net.TCPConn, n)
+	errs := make(chan error, openers)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(n, openers) {
+		wg.Go(func() {
+			buf := make([]byte, max(s.request, s.answer))
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				conn, err := c.begin(ctx, s, buf)
+				if err != nil {
+					errs <- err
+					next.Store(int64(n))
+					return
+				}
+				conns[i] = conn
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		closeAll(conns)
+		return nil, err
+	default:
+		return conns, nil
+	}
+}
+
+// begin opens a connection and does what s says.
+func (c *client) begin(ctx context.Context, s start, buf []byte) (*net.TCPConn, error) {
+	conn, err := c.open(ctx, s.op, s.size)
+	if err != nil || s.request == 0 {
+		return conn, err
+	}
+	if err := exchange(conn, buf, s.request, s.answer); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func closeAll(conns []*net.TCPConn) {
+	for _, c := range conns {
+		if c != nil {
+			c.Close()
+		}
+	}
+}

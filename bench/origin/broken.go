@@ -1,0 +1,70 @@
+package origin
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"time"
+)
+
+// silence reads and never answers.
+func silence(c net.Conn) error {
+	defer c.Close()
+	_, err := io.Copy(io.Discard, c)
+	return err
+}
+
+// refusing is an address on which nobody listens.
+func refusing(p *ports) (string, error) {
+	ln, err := p.listen()
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
+}
+
+// blackHole is an address whose SYNs get no answer: its queue of accepted
+// connections is full, so the kernel drops them (listen(2)). The caller keeps
+// the connections that fill it.
+func blackHole(p *ports) (addr string, held []net.Conn, _ error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	addr, err = refusing(p)
+	if err != nil {
+		return "", nil, err
+	}
+	tcp, err := net.ResolveTCPAddr("tcp4", addr)
+	if err != nil {
+		return "", nil, err
+	}
+	sa := &syscall.SockaddrInet4{Port: tcp.Port, Addr: [4]byte(tcp.IP.To4())}
+	if err := syscall.Bind(fd, sa); err != nil {
+		return "", nil, err
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		return "", nil, err
+	}
+	held, err = fill(addr)
+	return addr, held, err
+}
+
+var errNotFull = errors.New("the queue of the black hole does not fill up")
+
+// fill connects until the queue is full, which a connect that gets no answer
+// shows. Its connections stay open.
+func fill(addr string) (kept []net.Conn, _ error) {
+	for range 16 {
+		c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
+		if err != nil {
+			return kept, nil
+		}
+		kept = append(kept, c)
+	}
+	for _, c := range kept {
+		c.Close()
+	}
+	return nil, errNotFull
+}

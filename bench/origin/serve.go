@@ -1,0 +1,103 @@
+package origin
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// orderTimeout bounds how long a client may take for its hello and its order.
+const orderTimeout = 30 * time.Second
+
+// maxSize is the largest message or response, so that a client cannot ask for
+// all memory.
+const maxSize = 16 << 20
+
+var errOrder = errors.New("unknown order")
+
+var block = make([]byte, 256<<10)
+
+// service does what clients order.
+type service struct {
+	taken atomic.Int64 // bytes that came for Take
+}
+
+// serve does what the client of c wants, and closes c.
+func (s *service) serve(c net.Conn) error {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(orderTimeout))
+	o, err := readOrder(c)
+	if err != nil {
+		return err
+	}
+	_ = c.SetDeadline(time.Time{})
+	if o.Size > maxSize {
+		return fmt.Errorf("order of %d bytes", o.Size)
+	}
+	switch o.Op {
+	case Reply:
+		_, err = c.Write(make([]byte, o.Size))
+	case Echo:
+		err = exchange(c, int(o.Size), int(o.Size))
+	case Respond:
+		err = exchange(c, RequestSize, int(o.Size))
+	case Send:
+		err = send(c)
+	case Take:
+		err = s.take(c)
+	default:
+		err = errOrder
+	}
+	return err
+}
+
+// readOrder skips the hello, which is one TLS record (RFC 8446, section 5.1),
+// and reads the order behind it.
+func readOrder(r io.Reader) (Order, error) {
+	var head [5]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return Order{}, err
+	}
+	rest := make([]byte, int(binary.BigEndian.Uint16(head[3:]))+orderSize)
+	if _, err := io.ReadFull(r, rest); err != nil {
+		return Order{}, err
+	}
+	return parseOrder(rest[len(rest)-orderSize:]), nil
+}
+
+// exchange answers each message of in bytes with out bytes. If they are as
+// many, the same ones.
+func exchange(c net.Conn, in, out int) error {
+	buf := make([]byte, max(in, out))
+	for {
+		if _, err := io.ReadFull(c, buf[:in]); err != nil {
+			return err
+		}
+		if _, err := c.Write(buf[:out]); err != nil {
+			return err
+		}
+	}
+}
+
+func send(c net.Conn) error {
+	for {
+		if _, err := c.Write(block); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *service) take(c net.Conn) error {
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := c.Read(buf)
+		s.taken.Add(int64(n))
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package peer
+
+import (
+	"context"
+	"strconv"
+	"syscall"
+)
+
+// haproxy reads the first record of a hello only. A server that refuses is
+// left at once (redispatch 1), as by the others: without the number HAProxy
+// waits a second and asks the same one again.
+func haproxy() Peer {
+	return Peer{
+		Name: "haproxy", Binary: "haproxy", Install: "apt-get install haproxy",
+		versionArgs: []string{"-v"}, version: `(?i)version (\S+)`,
+		files:  map[string]string{"haproxy.cfg": haproxyConfig, "routes.map": haproxyRoutes},
+		args:   func(config) []string { return []string{"-db", "-f", "haproxy.cfg"} },
+		quit:   syscall.SIGUSR1,
+		reload: reloadHAProxy,
+	}
+}
+
+const haproxyConfig = `global
+	nbthread {{.Workers}}
+	maxconn {{.MaxConn}}
+	maxpipes {{.MaxPipes}}
+	stats socket unix@haproxy.sock mode 600 level admin expose-fd listeners
+defaults
+	mode tcp
+	retries 3
+	option redispatch 1
+	timeout connect {{if .ConnectTimeout}}{{ms .ConnectTimeout}}{{else}}5s{{end}}
+	timeout client 10m
+	timeout server 10m
+	timeout client-fin 60s
+	timeout server-fin 60s
+	option clitcpka
+	clitcpka-idle 15s
+	clitcpka-intvl 5s
+	clitcpka-cnt 3
+	option srvtcpka
+	srvtcpka-idle 15s
+	srvtcpka-intvl 5s
+	srvtcpka-cnt 3
+	option splice-auto
+frontend in
+	bind {{.Listen}}
+	tcp-request inspect-delay 10s
+	tcp-request content accept if { req_ssl_hello_type 1 }
+{{- if .Routes}}
+	use_backend %[req_ssl_sni,lower,map(routes.map)]
+{{- else}}
+	use_backend servers if { req_ssl_sni -i ` + ServerName + ` }
+{{- end}}
+backend servers
+	balance source
+	hash-type consistent
+{{- range $i, $s := .Servers}}
+	server s{{$i}} {{$s}}
+{{- end}}
+`
+
+const haproxyRoutes = `{{range .Names}}{{.}} servers
+{{end}}`
+
+// MaxConn and MaxPipes share out the descriptors: a connection takes two and a
+// pipe two, and some are left for the listener, the threads and the log.
+// HAProxy's own share is a pipe for four connections, which would let it carry
+// fewer connections than the others.
+func (c config) MaxConn() int { return c.FDs * 9 / 20 }
+
+// MaxPipes is how many directions can be spliced at a time.
+func (c config) MaxPipes() int { return c.FDs / 25 }
+
+// reloadHAProxy starts a new process, which takes over the listening socket
+// from the old one (-x) and then tells it to finish (-sf), as HAProxy's own
+// service does. It returns when the new one serves and the old one has stopped
+// listening.
+func reloadHAProxy(ctx context.Context, r *Running, old *process) error {
+	p, err := r.launch("-x", "haproxy.sock", "-sf", strconv.Itoa(old.pid()))
+	if err != nil {
+		return err
+	}
+	err = p.await(ctx, func() (bool, error) {
+		inodes, err := listening(r.Addr)
+		return err == nil && owns(p.pid(), inodes) && !owns(old.pid(), inodes), err
+	})
+	if err != nil {
+		r.drop(p)
+	}
+	return err
+}

@@ -1,0 +1,123 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// startTries is how many ports are tried when somebody takes the one that was
+// free a moment ago.
+const startTries = 3
+
+// Start writes the peer's configuration into a new folder below dir, starts
+// it, and returns once it accepts connections on loopback; the caller stops
+// it. It fails at once when the process ends, and after 10 s. ctx bounds the
+// start only. Nothing is left behind when Start fails.
+//
+// With Unprivileged, dir is made searchable for everybody. The soft limit of
+// descriptors is raised to the hard one, for this process and for what it
+// starts from now on: Go would hand down the lower one that it found.
+func (p Peer) Start(ctx context.Context, s Setup, dir string) (*Running, error) {
+	r, err := p.start(ctx, s, dir, freeAddr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return r, nil
+}
+
+func (p Peer) start(ctx context.Context, s Setup, dir string, choose func() (string, error)) (*Running, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if p.Binary == "" {
+		return &Running{Name: p.Name, Addr: s.Servers[0], peer: p}, nil
+	}
+	for try := 1; ; try++ {
+		addr, err := choose()
+		if err != nil {
+			return nil, err
+		}
+		r, err := p.startOn(ctx, s, dir, addr)
+		if err == nil || try == startTries || ctx.Err() != nil || !taken(addr) {
+			return r, err
+		}
+	}
+}
+
+func (p Peer) startOn(ctx context.Context, s Setup, dir, addr string) (*Running, error) {
+	r, err := p.prepare(s, dir, addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.serve(ctx); err != nil {
+		r.Stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+// prepare makes the peer's folder and everything in it.
+func (p Peer) prepare(s Setup, dir, addr string) (r *Running, err error) {
+	binary, err := p.look()
+	if err != nil {
+		return nil, err
+	}
+	limit, err := raiseLimit()
+	if err != nil {
+		return nil, fmt.Errorf("raise the limit of descriptors: %w", err)
+	}
+	home, err := makeHome(dir, p.Name)
+	if err != nil {
+		return nil, err
+	}
+	s.Workers = s.workers()
+	c := config{Setup: s, Listen: addr, Dir: home, FDs: limit, User: userToBe(s), Packaged: binary == "/usr/sbin/"+p.Name}
+	r = &Running{Name: p.Name, Addr: addr, peer: p, config: c, binary: binary}
+	if err = p.writeFiles(c); err == nil && s.Unprivileged && os.Geteuid() == 0 {
+		err = r.becomeNobody(dir)
+	}
+	if err != nil {
+		r.Stop()
+	}
+	return r, err
+}
+
+// makeHome makes a folder that others can look into, whatever the umask.
+func makeHome(dir, name string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	home, err := os.MkdirTemp(dir, name+"-")
+	if err != nil {
+		return "", err
+	}
+	return home, os.Chmod(home, 0o755)
+}
+
+// userToBe keeps a program that is started as root from becoming somebody
+// else: all peers are to run as the same user.
+func userToBe(s Setup) string {
+	if os.Geteuid() == 0 && !s.Unprivileged {
+		return "root"
+	}
+	return ""
+}
+
+// mostFDs bounds what the peers are configured for: some set memory aside for
+// every descriptor, and no load on one machine needs more.
+const mostFDs = 1 << 17
+
+// raiseLimit raises the soft limit of descriptors and returns how many a peer
+// is configured for.
+func raiseLimit() (int, error) {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 0, err
+	}
+	l.Cur = l.Max
+	return int(min(l.Max, mostFDs)), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+}

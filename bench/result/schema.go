@@ -1,0 +1,128 @@
+package result
+
+import "time"
+
+// SchemaVersion is the version of the JSON that this package writes. It
+// changes when an older reader would misunderstand the figures.
+const SchemaVersion = 1
+
+// Report is one run.
+type Report struct {
+	Schema    int        `json:"schema"`
+	Started   time.Time  `json:"started"`
+	Seconds   float64    `json:"seconds"`
+	Command   []string   `json:"command"`
+	Commit    string     `json:"commit,omitempty"` // of culvert's tree, "-dirty" behind it if it was changed
+	Machine   Machine    `json:"machine"`
+	Options   Options    `json:"options"`
+	Peers     []Peer     `json:"peers"` // the subject first: ratios are its figures to another's
+	Workloads []Workload `json:"workloads"`
+	Problems  []string   `json:"problems,omitempty"` // what could not be measured, one line each
+}
+
+// Machine is where the run took place.
+type Machine struct {
+	CPU         string `json:"cpu"`
+	Cores       int    `json:"cores"`
+	MemoryMiB   int64  `json:"memory_mib"`
+	Kernel      string `json:"kernel"`
+	Go          string `json:"go"`
+	FDs         uint64 `json:"fds"` // most descriptors of one process
+	Root        bool   `json:"root"`
+	Hypervisor  bool   `json:"hypervisor"`
+	Mitigations string `json:"mitigations,omitempty"`
+	Congestion  string `json:"congestion,omitempty"` // TCP's congestion control
+}
+
+// Options are what the run was asked for.
+type Options struct {
+	Rounds  int     `json:"rounds"`
+	Seconds float64 `json:"seconds"` // of one measurement
+	Workers int     `json:"workers"` // loops, workers or threads of every proxy
+}
+
+// Peer is a proxy that was measured.
+type Peer struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+}
+
+// Workload is one kind of work and what it cost on each peer.
+type Workload struct {
+	Name       string   `json:"name"` // unique and stable: runs are compared by it
+	Group      string   `json:"group"`
+	GroupTitle string   `json:"group_title"`
+	Series     string   `json:"series,omitempty"` // workloads of a group that belong on one chart
+	Title      string   `json:"title"`
+	X          float64  `json:"x,omitempty"` // place on the chart's x axis; 0: it has none
+	XLabel     string   `json:"x_label,omitempty"`
+	Metrics    []Metric `json:"metrics"` // the first is the headline
+	Bars       []Bar    `json:"bars,omitempty"`
+	Samples    []Sample `json:"samples"`
+}
+
+// Metric is a figure that samples have.
+type Metric struct {
+	Name   string `json:"name"`
+	Unit   string `json:"unit"`
+	Higher bool   `json:"higher_is_better,omitempty"`
+}
+
+// What a Bar may be against besides a peer's name.
+const (
+	Best     = "best"     // nginx or HAProxy, whichever is harder to beat
+	Absolute = "absolute" // nobody: the subject's figure itself is judged
+)
+
+// Bar is what the subject is expected to reach: the median of the per-round
+// ratios to Against is to be at most Max.
+type Bar struct {
+	Metric  string  `json:"metric"`
+	Against string  `json:"against"`
+	Max     float64 `json:"max"`
+	Goal    float64 `json:"goal,omitempty"` // a further aim; 0: none
+}
+
+// Sample is one measurement.
+type Sample struct {
+	Peer   string             `json:"peer"`
+	Round  int                `json:"round"` // from 0
+	Values map[string]float64 `json:"values"`
+	Error  string             `json:"error,omitempty"` // the first that a client met
+}
+
+// Headline is the metric that a workload is about.
+func (w *Workload) Headline() Metric { return w.Metrics[0] }
+
+// Peers lists the peers that have samples, the subject and then the others in
+// the order of the report.
+func (w *Workload) Peers(r *Report) []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, s := range w.Samples {
+		seen[s.Peer] = true
+	}
+	for _, p := range r.Peers {
+		if seen[p.Name] {
+			names = append(names, p.Name)
+			delete(seen, p.Name)
+		}
+	}
+	for _, s := range w.Samples { // variants of the subject
+		if seen[s.Peer] {
+			names = append(names, s.Peer)
+			delete(seen, s.Peer)
+		}
+	}
+	return names
+}
+
+// FirstError is what a client of the peer met first; "" if none met anything.
+func (w *Workload) FirstError(peer string) string {
+	for _, s := range w.Samples {
+		if s.Peer == peer && s.Error != "" {
+			return s.Error
+		}
+	}
+	return ""
+}
