@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ the others are measured. Ctrl-C stops all processes and keeps what was measured.
 	}
 	c.Flags().IntVar(&f.Rounds, "rounds", 5, "measurements of each workload on each peer")
 	c.Flags().DurationVar(&f.Length, "duration", 1500*time.Millisecond, "length of one measurement")
-	c.Flags().IntVar(&f.Workers, "workers", 2, "loops, workers or threads of every proxy")
+	c.Flags().IntVar(&f.Workers, "workers", runtime.NumCPU(), "loops, workers or threads of every proxy")
 	c.Flags().StringSliceVar(&f.Only, "only", nil, "`names` of workloads or groups; all by default (culvert-bench list)")
 	c.Flags().StringArrayVar(&f.binaries, "peer", nil, "another build of a peer: `name=path`; nginx-1.31=path is measured beside nginx")
 	c.Flags().StringSliceVar(&f.without, "without", nil, "`names` of peers to leave out")
