@@ -35,7 +35,7 @@ func (u unit) of(o load.Outcome) float64 {
 func cost(ctx context.Context, s *site, ld load.Load, u unit) (values, error) {
 	defer ld.Close()
 	length := s.opts.Length
-	if _, err := runFor(ctx, ld, time.Duration(float64(length)*warmUp)); err != nil {
+	if _, err := runFor(ctx, ld, time.Duration(float64(length)*warmUp)); err != nil && !errors.Is(err, errNoWork) {
 		return nil, err
 	}
 	before, err := take(s)
@@ -54,6 +54,8 @@ func cost(ctx context.Context, s *site, ld load.Load, u unit) (values, error) {
 	return after.since(before, out, u)
 }
 
+var errNoWork = errors.New("no work was done")
+
 // runFor runs ld for d. What clients meet is counted, not an error, unless
 // nothing works at all.
 func runFor(ctx context.Context, ld load.Load, d time.Duration) (load.Outcome, error) {
@@ -64,9 +66,9 @@ func runFor(ctx context.Context, ld load.Load, d time.Duration) (load.Outcome, e
 	defer cancel()
 	out, err := ld.Run(within)
 	if err == nil && out.Count == 0 && out.Bytes == 0 {
-		err = errors.New("no work was done")
+		err = errNoWork
 		if out.FirstError != nil {
-			err = fmt.Errorf("no work was done: %w", out.FirstError)
+			err = fmt.Errorf("%w: %w", errNoWork, out.FirstError)
 		}
 	}
 	return out, errors.Join(err, ctx.Err())

@@ -15,33 +15,18 @@ func silence(c net.Conn) error {
 	return err
 }
 
-// refusing is an address on which nobody listens.
+// refusing is an address on which nobody listens, and nobody else can.
 func refusing(p *ports) (string, error) {
-	ln, err := p.listen()
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
+	_, addr, err := p.bind()
+	return addr, err
 }
 
 // blackHole is an address whose SYNs get no answer: its queue of accepted
 // connections is full, so the kernel drops them (listen(2)). The caller keeps
 // the connections that fill it.
 func blackHole(p *ports) (addr string, held []net.Conn, _ error) {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	fd, addr, err := p.bind()
 	if err != nil {
-		return "", nil, err
-	}
-	addr, err = refusing(p)
-	if err != nil {
-		return "", nil, err
-	}
-	tcp, err := net.ResolveTCPAddr("tcp4", addr)
-	if err != nil {
-		return "", nil, err
-	}
-	sa := &syscall.SockaddrInet4{Port: tcp.Port, Addr: [4]byte(tcp.IP.To4())}
-	if err := syscall.Bind(fd, sa); err != nil {
 		return "", nil, err
 	}
 	if err := syscall.Listen(fd, 0); err != nil {

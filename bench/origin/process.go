@@ -37,15 +37,15 @@ func Start(ctx context.Context, self string, n int) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer w.Close()
 	p := &Process{cmd: exec.Command(self, "origin", "-servers", strconv.Itoa(n)), r: r, out: json.NewDecoder(bufio.NewReader(r))}
 	p.cmd.Stdout, p.cmd.Stderr = w, os.Stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is the parent's business
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		r.Close()
-		return nil, err
+		return nil, errors.Join(err, r.Close(), w.Close())
 	}
-	if err := p.cmd.Start(); err != nil {
+	err = p.cmd.Start()
+	w.Close() // so that the end of the process is the end of what it says
+	if err != nil {
 		r.Close()
 		return nil, err
 	}

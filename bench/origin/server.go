@@ -2,6 +2,8 @@ package origin
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"syscall"
@@ -102,9 +104,12 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// firstPort is where the servers' ports begin: below the ephemeral ones, as
-// real servers' are, so that no client's port is in the way.
-const firstPort = 20000
+// The servers' ports are below the ephemeral ones, as real servers' are, so that
+// no client's port is in the way. Two origins begin at different ones.
+const (
+	firstPort = 20000
+	portRange = 4000
+)
 
 // ports gives out free ports of loopback, one after another. It belongs to one
 // goroutine.
@@ -112,12 +117,38 @@ type ports struct{ last int }
 
 // listen listens on the next free port.
 func (p *ports) listen() (net.Listener, error) {
-	p.last = max(p.last, firstPort)
-	for {
-		p.last++
-		ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: p.last})
-		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || p.last > firstPort+5000 {
-			return ln, err
+	var ln net.Listener
+	err := p.next(func(port int) (err error) {
+		ln, err = net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		return err
+	})
+	return ln, err
+}
+
+// bind returns a socket that has the next free port, and does not listen. It
+// stays open as long as the process.
+func (p *ports) bind() (fd int, addr string, _ error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, "", err
+	}
+	err = p.next(func(port int) error {
+		addr = fmt.Sprintf("127.0.0.1:%d", port)
+		return syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+	})
+	return fd, addr, err
+}
+
+// next tries one port after another until one is free.
+func (p *ports) next(try func(port int) error) error {
+	if p.last == 0 {
+		p.last = firstPort + rand.IntN(portRange/2)
+	}
+	for range portRange {
+		p.last = firstPort + (p.last+1-firstPort)%portRange
+		if err := try(p.last); !errors.Is(err, syscall.EADDRINUSE) {
+			return err
 		}
 	}
+	return fmt.Errorf("no free port from %d to %d", firstPort, firstPort+portRange-1)
 }
