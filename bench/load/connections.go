@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"culvert/bench/origin"
@@ -42,12 +41,14 @@ func repeated(t Target, conc int, once piece) Load {
 func (r *repeat) Close() {}
 
 func (r *repeat) Run(ctx context.Context) (Outcome, error) {
-	return r.crowd.run(func(_ int, t *tally) {
+	late, cancel := graced(ctx)
+	defer cancel()
+	return r.crowd.run(ctx, func(_ int, t *tally) {
 		buf := make([]byte, 4096)
 		for ctx.Err() == nil {
 			start := time.Now()
-			if err := r.once(ctx, &r.client, buf); err != nil {
-				t.failed(ctx, err)
+			if err := r.once(late, &r.client, buf); err != nil {
+				t.failed(late, err)
 				pause(ctx, errorPause)
 				continue
 			}
@@ -89,7 +90,7 @@ func logIn(ctx context.Context, c *client, buf []byte) error {
 	if err != nil {
 		return err
 	}
-	_ = raw.SetDeadline(time.Now().Add(ioTimeout))
+	_ = raw.SetDeadline(ioDeadline(ctx))
 	cfg := &tls.Config{ServerName: c.ServerName, InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519}}
 	conn := tls.Client(raw, cfg)
 	defer conn.Close()
@@ -97,65 +98,4 @@ func logIn(ctx context.Context, c *client, buf []byte) error {
 		return fmt.Errorf("handshake: %w", err)
 	}
 	return wantEnd(conn, buf, origin.LoginReply)
-}
-
-// mostOutstanding bounds the connections of an open loop that are under way.
-const mostOutstanding = 1000
-
-// NewConnectionsAtRate is an open loop: perSecond short connections begin at
-// their times, whether or not earlier ones are done. A latency counts from the
-// time at which its connection was to begin. Over 1,000 outstanding ones the
-// next are counted as errors.
-func NewConnectionsAtRate(t Target, perSecond int) Load {
-	return &openLoop{client: client{Target: t}, every: time.Second / time.Duration(perSecond)}
-}
-
-type openLoop struct {
-	client
-	every time.Duration
-}
-
-func (o *openLoop) Close() {}
-
-var errOverload = fmt.Errorf("over %d connections are under way", mostOutstanding)
-
-func (o *openLoop) Run(ctx context.Context) (Outcome, error) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	slots := make(chan []byte, mostOutstanding)
-	for range mostOutstanding {
-		slots <- nil
-	}
-	return newCrowd(1).run(func(_ int, t *tally) {
-		defer wg.Wait()
-		for due := time.Now(); pause(ctx, time.Until(due)); due = due.Add(o.every) {
-			select {
-			case buf := <-slots:
-				wg.Go(func() {
-					buf = o.one(ctx, due, buf, t, &mu)
-					slots <- buf
-				})
-			default:
-				mu.Lock()
-				t.failed(ctx, errOverload)
-				mu.Unlock()
-			}
-		}
-	}), nil
-}
-
-// one is the connection that was to begin at due. It returns its buffer.
-func (o *openLoop) one(ctx context.Context, due time.Time, buf []byte, t *tally, mu *sync.Mutex) []byte {
-	if buf == nil {
-		buf = make([]byte, 4096)
-	}
-	err := short(ctx, &o.client, buf)
-	mu.Lock()
-	defer mu.Unlock()
-	if err != nil {
-		t.failed(ctx, err)
-	} else {
-		t.done(time.Since(due))
-	}
-	return buf
 }

@@ -13,7 +13,7 @@ import (
 // waits longer than patience is an error.
 func FirstBytes(ctx context.Context, t Target, n, conc int, patience time.Duration) Outcome {
 	c := &client{Target: t}
-	return newCrowd(conc).run(func(i int, t *tally) {
+	return newCrowd(conc).run(ctx, func(i int, t *tally) {
 		for ; i < n && ctx.Err() == nil; i += conc {
 			start := time.Now()
 			if err := c.firstByte(ctx, patience); err != nil {
@@ -31,7 +31,7 @@ func (c *client) firstByte(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	defer conn.Close()
-	_ = conn.SetWriteDeadline(time.Now().Add(ioTimeout))
+	_ = conn.SetWriteDeadline(ioDeadline(ctx))
 	if _, err := conn.Write(c.Hello); err != nil {
 		return fmt.Errorf("say hello: %w", err)
 	}

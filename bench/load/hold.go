@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"net"
-	"sync"
 	"time"
 
 	"culvert/bench/origin"
@@ -38,23 +37,32 @@ func (h *Held) Close() { closeAll(h.conns) }
 // until ctx ends. Latency counts from the time at which a ping was due.
 func (h *Held) Ping(ctx context.Context, every time.Duration) (Outcome, error) {
 	start := time.Now()
-	n := len(h.conns)
-	return newCrowd(min(pingers, n)).run(func(i int, t *tally) {
+	late, cancel := graced(ctx)
+	defer cancel()
+	workers := min(pingers, len(h.conns))
+	return newCrowd(workers).run(ctx, func(first int, t *tally) {
+		p := newPacer()
+		defer p.stop()
 		buf := make([]byte, pingSize)
-		for ; ; i += pingers {
-			due := start.Add(every * time.Duration(i) / time.Duration(n))
-			if !pause(ctx, time.Until(due)) {
-				return
+		for round := start; ; round = round.Add(every) {
+			for i := first; i < len(h.conns); i += workers {
+				due := round.Add(every * time.Duration(i) / time.Duration(len(h.conns)))
+				if !p.until(ctx, due) {
+					return
+				}
+				h.ping(late, i, due, buf, t)
 			}
-			h.ping(ctx, i%n, due, buf, t)
 		}
 	}), nil
 }
 
+// ping closes a connection that does not answer: what comes later is no answer
+// to the next one.
 func (h *Held) ping(ctx context.Context, i int, due time.Time, buf []byte, t *tally) {
 	c := h.conns[i]
-	_ = c.SetDeadline(time.Now().Add(ioTimeout))
+	_ = c.SetDeadline(ioDeadline(ctx))
 	if err := exchange(c, buf, pingSize, pingSize); err != nil {
+		c.Close()
 		t.failed(ctx, err)
 		return
 	}
@@ -62,18 +70,14 @@ func (h *Held) ping(ctx context.Context, i int, due time.Time, buf []byte, t *ta
 }
 
 // Lost is how many of the connections have ended by now, by a FIN or a reset
-// that nobody asked for. It plays a last message on each.
+// that nobody asked for, or do not answer. It plays a last message on all at
+// once, and so takes as long as the slowest. It means nothing once ctx is
+// cancelled.
 func (h *Held) Lost(ctx context.Context) int {
-	var mu sync.Mutex
-	lost := 0
-	newCrowd(pingers).run(func(i int, t *tally) {
-		buf := make([]byte, pingSize)
-		for ; i < len(h.conns); i += pingers {
-			h.ping(ctx, i, time.Now(), buf, t)
-		}
-		mu.Lock()
-		lost += int(t.errors)
-		mu.Unlock()
+	late, cancel := graced(ctx)
+	defer cancel()
+	out := newCrowd(len(h.conns)).run(ctx, func(i int, t *tally) {
+		h.ping(late, i, time.Now(), make([]byte, pingSize), t)
 	})
-	return lost
+	return int(out.Errors)
 }

@@ -8,14 +8,14 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"culvert/bench/origin"
 )
 
 // Load is work that clients can be made to do.
 type Load interface {
-	// Run works until ctx ends, which is not an error.
+	// Run works until ctx ends, which is not an error. What is under way then
+	// may still take endTimeout, unless ctx was cancelled.
 	Run(ctx context.Context) (Outcome, error)
 	// Close ends the connections.
 	Close()
@@ -28,12 +28,6 @@ type Target struct {
 	ServerName string       // what a TLS client asks for
 	Sources    []netip.Addr // client addresses, used in turn; none: the kernel's choice
 }
-
-// Bounds of what a client waits for.
-const (
-	dialTimeout = 5 * time.Second
-	ioTimeout   = 10 * time.Second
-)
 
 // client connects to a Target. It is safe for concurrent use.
 type client struct {
@@ -49,7 +43,7 @@ func (c *client) open(ctx context.Context, op origin.Op, size int) (*net.TCPConn
 		return nil, err
 	}
 	first := origin.Order{Op: op, Size: uint32(size)}.Append(append([]byte(nil), c.Hello...))
-	_ = conn.SetDeadline(time.Now().Add(ioTimeout))
+	_ = conn.SetDeadline(ioDeadline(ctx))
 	if _, err := conn.Write(first); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("say hello: %w", err)

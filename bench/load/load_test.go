@@ -91,7 +91,7 @@ func TestLoads(t *testing.T) {
 				if err != nil || out.Errors > 0 || out.Count+out.Bytes == 0 {
 					t.Fatalf("got %d units, %d bytes, %d errors, the first %v; %v", out.Count, out.Bytes, out.Errors, out.FirstError, err)
 				}
-				if out.Bytes == 0 && out.Latency.TotalCount() != out.Count {
+				if out.Bytes == 0 && out.Latency.TotalCount() < out.Count {
 					t.Errorf("%d latencies of %d units", out.Latency.TotalCount(), out.Count)
 				}
 			}

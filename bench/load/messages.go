@@ -19,20 +19,19 @@ type MessageOptions struct {
 // exchanges are connections on which something is sent and its answer read,
 // over and over.
 type exchanges struct {
-	conns   []*net.TCPConn
-	bufs    [][]byte
-	request int // bytes of a request; the answer fills a buffer
-	every   time.Duration
-	crowd   crowd
+	lines []line
+	every time.Duration
+	crowd crowd
 }
 
 // NewMessages opens the connections of a ping-pong and plays one round on each.
 // With a rate every message has its time, evenly spread, and its latency counts
-// from then, also when the connection was still waiting for the one before:
-// a proxy that stops for a while is late for all messages of that while
-// (coordinated omission is corrected).
+// from then, also when the connection was still waiting for the one before, and
+// also when the run was over before it could be sent: a proxy that stops for a
+// while, or for good, is late for all messages of that while (coordinated
+// omission is corrected). A connection that breaks is opened anew.
 func NewMessages(ctx context.Context, t Target, o MessageOptions) (Load, error) {
-	x, err := newExchanges(ctx, t, o.Conns, origin.Echo, o.Size, o.Size)
+	x, err := newExchanges(ctx, t, o.Conns, start{origin.Echo, o.Size, o.Size, o.Size})
 	if err == nil && o.Rate > 0 {
 		x.every = time.Duration(o.Conns) * time.Second / time.Duration(o.Rate)
 	}
@@ -42,82 +41,79 @@ func NewMessages(ctx context.Context, t Target, o MessageOptions) (Load, error) 
 // NewResponses opens conns connections, on which requests of 64 bytes bring
 // responses of size bytes, as fast as they come.
 func NewResponses(ctx context.Context, t Target, size, conns int) (Load, error) {
-	return newExchanges(ctx, t, conns, origin.Respond, origin.RequestSize, size)
+	return newExchanges(ctx, t, conns, start{origin.Respond, size, origin.RequestSize, size})
 }
 
-func newExchanges(ctx context.Context, t Target, n int, op origin.Op, request, answer int) (*exchanges, error) {
-	conns, err := (&client{Target: t}).openAll(ctx, n, start{op, answer, request, answer})
+func newExchanges(ctx context.Context, t Target, n int, s start) (*exchanges, error) {
+	c := &client{Target: t}
+	conns, err := c.openAll(ctx, n, s)
 	if err != nil {
 		return nil, err
 	}
-	x := &exchanges{conns: conns, bufs: make([][]byte, n), request: request, crowd: newCrowd(n)}
-	for i := range conns {
-		x.bufs[i] = make([]byte, max(request, answer))
+	x := &exchanges{lines: make([]line, n), crowd: newCrowd(n)}
+	for i, conn := range conns {
+		x.lines[i] = line{client: c, start: s, conn: conn, buf: make([]byte, max(s.request, s.answer))}
 	}
 	return x, nil
 }
 
-func (x *exchanges) Close() { closeAll(x.conns) }
+func (x *exchanges) Close() {
+	for i := range x.lines {
+		x.lines[i].close()
+	}
+}
 
 func (x *exchanges) Run(ctx context.Context) (Outcome, error) {
+	late, cancel := graced(ctx)
+	defer cancel()
+	for i := range x.lines { // before the clock starts: of thousands, it takes longer than a message
+		x.lines[i].use(late)
+		defer x.lines[i].leave()
+	}
 	start := time.Now()
-	return x.crowd.run(func(i int, t *tally) {
-		c := x.conns[i]
-		_ = c.SetDeadline(time.Time{})
-		stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now().Add(time.Second)) })
-		defer stop()
+	return x.crowd.run(ctx, func(i int, t *tally) {
+		l := &x.lines[i]
 		if x.every > 0 {
-			x.paced(ctx, i, start, t)
+			first := start.Add(x.every * time.Duration(i) / time.Duration(len(x.lines)))
+			x.paced(ctx, late, l, first, t)
 		} else {
-			x.saturated(ctx, i, t)
+			x.saturated(ctx, late, l, t)
 		}
 	}), nil
 }
 
-func (x *exchanges) saturated(ctx context.Context, i int, t *tally) {
+func (x *exchanges) saturated(ctx, late context.Context, l *line, t *tally) {
 	for last := time.Now(); ctx.Err() == nil; {
-		if err := x.once(i); err != nil {
-			t.failed(ctx, err)
-			return
-		}
+		err := l.once(late)
 		now := time.Now()
-		t.done(now.Sub(last))
+		if err != nil {
+			t.failed(late, err)
+		} else {
+			t.done(now.Sub(last))
+		}
 		last = now
 	}
 }
 
-// paced plays messages of connection i at their times.
-func (x *exchanges) paced(ctx context.Context, i int, start time.Time, t *tally) {
-	due := start.Add(x.every * time.Duration(i) / time.Duration(len(x.conns)))
-	timer := time.NewTimer(time.Until(due))
-	defer timer.Stop()
-	for ; ; due = due.Add(x.every) {
-		if wait := time.Until(due); wait > 0 {
-			timer.Reset(wait)
-			select {
-			case <-ctx.Done():
-				return
-			case <-timer.C:
-			}
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if err := x.once(i); err != nil {
-			t.failed(ctx, err)
-			return
+// paced plays the messages of a connection at their times, from due on. Those
+// that the end of the run found waiting are late by as much as they waited.
+func (x *exchanges) paced(ctx, late context.Context, l *line, due time.Time, t *tally) {
+	p := newPacer()
+	defer p.stop()
+	for ; p.until(ctx, due); due = due.Add(x.every) {
+		if err := l.once(late); err != nil {
+			t.failed(late, err)
+			continue
 		}
 		t.done(time.Since(due))
 	}
+	now := time.Now()
+	for end := endOf(ctx); due.Before(end); due = due.Add(x.every) {
+		t.overdue(now.Sub(due))
+	}
 }
 
-func (x *exchanges) once(i int) error {
-	return exchange(x.conns[i], x.bufs[i], x.request, len(x.bufs[i]))
-}
-
-// exchange sends a request and reads the whole answer. A ctx that has ended
-// lets the last one finish for a second, so that the connection can be used
-// again.
+// exchange sends a request and reads the whole answer.
 func exchange(c *net.TCPConn, buf []byte, request, answer int) error {
 	if _, err := c.Write(buf[:request]); err != nil {
 		return err

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"culvert/bench/origin"
 )
 
@@ -15,16 +13,13 @@ import (
 // queue of the smallest default (128) holds.
 const openers = 64
 
-// noLatency is for loads without any: its smallest.
-var noLatency = hdrhistogram.New(1, 2, 1)
-
 // start is how connections begin: what is ordered, and the exchange after it,
 // if there is to be one. A server that has not spoken is one that a proxy may
 // still have to replace, and so a connection that costs more than others.
 type start struct {
 	op              origin.Op
 	size            int
-	request, answer int // bytes of the exchange; 0: none
+	request, answer int // bytes of the exchange, of which the request may be none; answer 0: no exchange
 }
 
 // openAll opens n connections. After a first failure it opens no more, closes
@@ -61,7 +56,7 @@ func (c *client) openAll(ctx context.Context, n int, s start) ([]*net.TCPConn, e
 // begin opens a connection and does what s says.
 func (c *client) begin(ctx context.Context, s start, buf []byte) (*net.TCPConn, error) {
 	conn, err := c.open(ctx, s.op, s.size)
-	if err != nil || s.request == 0 {
+	if err != nil || s.answer == 0 {
 		return conn, err
 	}
 	if err := exchange(conn, buf, s.request, s.answer); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
-	"time"
 
 	"culvert/bench/origin"
 )
@@ -26,27 +25,31 @@ const chunk = 256 << 10
 
 // Streams are connections that carry as much as they can, all in one direction.
 type Streams struct {
-	conns []*net.TCPConn
-	dir   Direction
-	taken func() (int64, error)
-	moved atomic.Int64
+	client *client
+	start  start
+	conns  []*net.TCPConn // nil: broken
+	bufs   [][]byte
+	dir    Direction
+	taken  func() (int64, error)
+	moved  atomic.Int64
 }
 
-// NewStreams opens n streams. taken tells how many bytes have arrived at the
-// servers, which only Up needs.
+// NewStreams opens n streams; all flow when it returns, which a first byte from
+// each server says. taken tells how many bytes have arrived at the servers,
+// which only Up needs.
 func NewStreams(ctx context.Context, t Target, n int, dir Direction, taken func() (int64, error)) (*Streams, error) {
-	s := &Streams{dir: dir, taken: taken}
-	op := origin.Send
+	s := &Streams{client: &client{Target: t}, start: start{op: origin.Send, answer: 1}, dir: dir, taken: taken}
 	if dir == Up {
-		op = origin.Take
+		s.start.op = origin.Take
+	} else {
+		s.taken = func() (int64, error) { return s.moved.Load(), nil }
 	}
-	conns, err := (&client{Target: t}).openAll(ctx, n, start{op: op})
-	if err != nil {
+	var err error
+	if s.conns, err = s.client.openAll(ctx, n, s.start); err != nil {
 		return nil, err
 	}
-	s.conns = conns
-	if dir == Down {
-		s.taken = func() (int64, error) { return s.moved.Load(), nil }
+	for range n {
+		s.bufs = append(s.bufs, make([]byte, chunk))
 	}
 	return s, nil
 }
@@ -55,37 +58,51 @@ func NewStreams(ctx context.Context, t Target, n int, dir Direction, taken func(
 func (s *Streams) Close() { closeAll(s.conns) }
 
 // Run moves bytes until ctx ends. Bytes are counted where they arrive, and only
-// those of this run. There are no latencies.
+// those of this run. There are no latencies. A stream that breaks is opened
+// anew.
 func (s *Streams) Run(ctx context.Context) (Outcome, error) {
 	before, err := s.taken()
 	if err != nil {
 		return Outcome{}, err
 	}
-	c := make(crowd, len(s.conns))
-	for i := range c {
-		c[i] = &tally{latency: noLatency}
-	}
-	out := c.run(func(i int, t *tally) { s.move(ctx, s.conns[i], t) })
+	out := newSilentCrowd(len(s.conns)).run(ctx, func(i int, t *tally) {
+		for ctx.Err() == nil {
+			if err := s.move(ctx, i); ctx.Err() == nil {
+				t.failed(ctx, fmt.Errorf("stream %s: %w", s.dir, err))
+				pause(ctx, errorPause)
+			}
+		}
+	})
 	after, err := s.taken()
 	out.Bytes, out.Latency = after-before, nil
 	return out, err
 }
 
-// move uses one stream until ctx ends.
-func (s *Streams) move(ctx context.Context, c *net.TCPConn, t *tally) {
-	_ = c.SetDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
-	defer stop()
-	do, buf := c.Read, make([]byte, chunk)
+// move uses stream i until ctx ends or the stream breaks.
+func (s *Streams) move(ctx context.Context, i int) (err error) {
+	buf := s.bufs[i]
+	if s.conns[i] == nil {
+		if s.conns[i], err = s.client.begin(ctx, s.start, buf); err != nil {
+			return err
+		}
+	}
+	c := s.conns[i]
+	release := interrupt(ctx, c)
+	defer release()
+	do := c.Read
 	if s.dir == Up {
 		do = c.Write
 	}
 	for {
 		n, err := do(buf)
 		s.moved.Add(int64(n))
-		if err != nil {
-			t.failed(ctx, fmt.Errorf("stream %s: %w", s.dir, err))
-			return
+		if err == nil {
+			continue
 		}
+		if ctx.Err() == nil {
+			c.Close()
+			s.conns[i] = nil
+		}
+		return err
 	}
 }

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -38,18 +39,22 @@ func blackHole(p *ports) (addr string, held []net.Conn, _ error) {
 
 var errNotFull = errors.New("the queue of the black hole does not fill up")
 
+// fillTimeout is how long a connect may be without an answer until the queue
+// counts as full.
+const fillTimeout = 200 * time.Millisecond
+
 // fill connects until the queue is full, which a connect that gets no answer
 // shows. Its connections stay open.
 func fill(addr string) (kept []net.Conn, _ error) {
 	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, 200*time.Millisecond)
-		if err != nil {
+		c, err := net.DialTimeout("tcp", addr, fillTimeout)
+		if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() {
 			return kept, nil
+		}
+		if err != nil { // a refusal, or no descriptors: nothing is full
+			return kept, fmt.Errorf("fill the black hole: %w", err)
 		}
 		kept = append(kept, c)
 	}
-	for _, c := range kept {
-		c.Close()
-	}
-	return nil, errNotFull
+	return kept, errNotFull
 }

@@ -11,7 +11,7 @@ const (
 	Echo                  // each message of Size bytes comes back
 	Respond               // each request of RequestSize bytes brings Size bytes
 	Send                  // bytes without end, until the client leaves
-	Take                  // takes bytes until the client ends
+	Take                  // one byte to begin with, then takes bytes until the client ends
 )
 
 // RequestSize is the length of a request to Respond.

@@ -197,3 +197,17 @@ func TestPortsAreBelowThoseOfClients(t *testing.T) {
 		}
 	}
 }
+
+func TestTakeSaysThatItHasBegun(t *testing.T) {
+	p := startProcess(t, 1)
+	if _, err := io.ReadFull(connect(t, p.Plain[0], Order{Op: Take}), make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOnlySilenceCountsAsFull(t *testing.T) {
+	p := startProcess(t, 1)
+	if kept, err := fill(p.Refused); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %d connections, %v, want refused", len(kept), err)
+	}
+}

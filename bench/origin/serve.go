@@ -40,7 +40,7 @@ func (s *service) serve(c net.Conn) error {
 	}
 	switch o.Op {
 	case Reply:
-		_, err = c.Write(make([]byte, o.Size))
+		err = reply(c, int(o.Size))
 	case Echo:
 		err = exchange(c, int(o.Size), int(o.Size))
 	case Respond:
@@ -83,6 +83,18 @@ func exchange(c net.Conn, in, out int) error {
 	}
 }
 
+// reply sends size bytes.
+func reply(c net.Conn, size int) error {
+	for size > 0 {
+		n, err := c.Write(block[:min(size, len(block))])
+		if err != nil {
+			return err
+		}
+		size -= n
+	}
+	return nil
+}
+
 func send(c net.Conn) error {
 	for {
 		if _, err := c.Write(block); err != nil {
@@ -91,7 +103,12 @@ func send(c net.Conn) error {
 	}
 }
 
+// take says with one byte that it has begun, as any server of TLS has spoken
+// before it takes an upload.
 func (s *service) take(c net.Conn) error {
+	if _, err := c.Write(block[:1]); err != nil {
+		return err
+	}
 	buf := make([]byte, 256<<10)
 	for {
 		n, err := c.Read(buf)
