@@ -337,7 +337,7 @@ func TestServersAreNeverOverbookedInAStorm(t *testing.T) {
 
 func TestKeptBytesStayBoundedAndEverybodyFinishes(t *testing.T) {
 	const bound, size = 1 << 20, 6 << 20 // the kernel takes some 3 MiB
-	clients := soak(48, 250) // each keeps what a read of 64 KiB leaves over: half of it, mostly
+	clients := soak(48, 250)             // each keeps what a read of 64 KiB leaves over: half of it, mostly
 	var seed atomic.Uint64
 	o := startOrigin(t, func(c net.Conn) {
 		var id [1]byte
