@@ -40,7 +40,7 @@ func FuzzSumEqualsLibrary(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0xff}, 16), "[2001:db8:1234:5678:9abc:def0:1234:5678]:44300")
 	f.Fuzz(func(t *testing.T, addr []byte, identity string) {
 		if len(addr) != 16 {
-			t.Skip()
+			return
 		}
 		want := xxhash.Sum64String(string(addr) + identity)
 		if got := sumOf(addr, identity); got != want {

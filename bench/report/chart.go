@@ -121,10 +121,8 @@ func chartTitle(w *result.Workload) string {
 	return title
 }
 
-// barChart has a row a workload and a bar a peer.
-func barChart(r *result.Report, set []*result.Workload) chart {
-	c := chart{Title: chartTitle(set[0]), Width: chartWidth, Area: area{Left: labelWidth, Top: 6, Right: chartWidth - rightSpace}}
-	m := set[0].Headline()
+// highest is the largest value of m that a chart of set shows.
+func highest(r *result.Report, set []*result.Workload, m result.Metric) float64 {
 	top := 0.0
 	for _, w := range set {
 		for _, p := range w.Peers(r) {
@@ -133,7 +131,14 @@ func barChart(r *result.Report, set []*result.Workload) chart {
 			}
 		}
 	}
-	steps, top := ticks(top, 6)
+	return top
+}
+
+// barChart has a row a workload and a bar a peer.
+func barChart(r *result.Report, set []*result.Workload) chart {
+	c := chart{Title: chartTitle(set[0]), Width: chartWidth, Area: area{Left: labelWidth, Top: 6, Right: chartWidth - rightSpace}}
+	m := set[0].Headline()
+	steps, top := ticks(highest(r, set, m), 6)
 	scale := (c.Area.Right - c.Area.Left) / top
 	y := c.Area.Top
 	for _, w := range set {

@@ -23,15 +23,7 @@ func lineChart(r *result.Report, set []*result.Workload) chart {
 		c.XTicks = append(c.XTicks, tick{x(w.X), tickLabel(w.X)})
 	}
 	m := set[0].Headline()
-	top := 0.0
-	for _, w := range set {
-		for _, p := range w.Peers(r) {
-			if s := w.Summary(m.Name, p); s.N > 0 {
-				top = max(top, s.High)
-			}
-		}
-	}
-	steps, top := ticks(top, 6)
+	steps, top := ticks(highest(r, set, m), 6)
 	y := func(v float64) float64 { return c.Area.Bottom - v/top*(c.Area.Bottom-c.Area.Top) }
 	for _, v := range steps {
 		c.Ticks = append(c.Ticks, tick{y(v), tickLabel(v)})

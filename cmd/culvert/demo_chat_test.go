@@ -57,7 +57,9 @@ func TestChatBusDropsForTheSlowOnly(t *testing.T) {
 	}
 }
 
-func TestChatServerAnswers(t *testing.T) {
+// runningChat is a chat server and who vouches for it.
+func runningChat(t *testing.T) (*authority, *chatServer) {
+	t.Helper()
 	ca, err := newAuthority()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +72,12 @@ func TestChatServerAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	t.Cleanup(s.close)
+	return ca, s
+}
+
+func TestChatServerAnswers(t *testing.T) {
+	ca, s := runningChat(t)
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}}}
@@ -107,19 +114,7 @@ func TestChatServerAnswers(t *testing.T) {
 }
 
 func TestChatServerStartsAgainWhereItWas(t *testing.T) {
-	ca, err := newAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.issue("chat-1", "localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := startChat("chat-1", cert, newChatBus())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
+	_, s := runningChat(t)
 	first := s.address
 	for range 2 { // the second time there is nothing to do
 		s.close()
