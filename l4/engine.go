@@ -60,6 +60,7 @@ func DefaultLoops() int { return runtime.NumCPU() }
 
 // Start binds the listeners of cfg and serves. When one cannot be bound none
 // stays open. cfg must not be changed afterwards, nor given to another Engine.
+// Start raises GOMAXPROCS to one more than there are loops if it is not.
 func Start(cfg *Config, hooks Hooks) (*Engine, error) {
 	e := &Engine{cfg: cfg, hooks: hooks, start: time.Now()}
 	if e.hooks.Now == nil {
@@ -134,6 +135,7 @@ func (e *Engine) open() error {
 	if n <= 0 {
 		n = DefaultLoops()
 	}
+	reserveProcessor(n)
 	for i := range n {
 		poll, err := socket.NewPoller()
 		if err != nil {
@@ -152,6 +154,16 @@ func (e *Engine) open() error {
 		}
 	}
 	return nil
+}
+
+// reserveProcessor sees to it that Go runs a goroutine more than there are
+// loops at a time. A loop with work to do yields late, and one that waits
+// eagerly holds its processor (socket.Poller): everything else, such as the
+// access log, would wait for it.
+func reserveProcessor(loops int) {
+	if runtime.GOMAXPROCS(0) <= loops {
+		runtime.GOMAXPROCS(loops + 1)
+	}
 }
 
 // Addrs returns where the listeners are bound, in the order of the Config:

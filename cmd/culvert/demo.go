@@ -218,7 +218,6 @@ func (d *demo) startEngine() error {
 	if d.engine, err = l4.Start(cfg, l4.Hooks{Record: d.access.Add, Log: log}); err != nil {
 		return err
 	}
-	reserveThreads(d.engine.Loops())
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -180,7 +179,6 @@ func (s *service) startEngine(cfg *l4.Config) error {
 		return err
 	}
 	s.engine = engine
-	reserveThreads(engine.Loops())
 	return nil
 }
 
@@ -212,13 +210,6 @@ func (s *service) tellStarted(cfg *l4.Config) {
 		s.log.Warn("limits.connections is more than the descriptors carry (ulimit -n, LimitNOFILE)", "connections", limit, "configured", configured)
 	}
 	s.log.Info("ready", "max_connections", limit, "loops", s.engine.Loops())
-}
-
-// reserveThreads sees to it that Go runs a goroutine more than there are
-// loops at a time: a loop with work to do yields late, and the access log
-// and the admin server would wait for it.
-func reserveThreads(loops int) {
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
 }
 
 // source is what the admin server shows of a running engine.

@@ -150,7 +150,9 @@ func TestPollerReportsWhatItWasToldTo(t *testing.T) {
 // silence it is parked again, with its deadline.
 func TestPollerIsEagerWhileEventsComeAndParksAfterwards(t *testing.T) {
 	p := newPoller(t)
-	p.eager = true // as after many brief parks
+	for !p.eager {
+		p.Poll()
+	}
 	go p.Wake()
 	if n, parked := p.Wait(time.Time{}); n != 1 || parked {
 		t.Errorf("got %d events, parked %v; want one, by itself", n, parked)
