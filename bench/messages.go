@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"culvert/bench/load"
 	"culvert/bench/result"
@@ -58,7 +57,7 @@ func skew() workload {
 	return workload{
 		Workload: result.Workload{
 			Name: "messages/beside-bulk", Title: "200 B, 500/s, beside one saturating stream",
-			Metrics: []result.Metric{p99, p50, p999, rate, machineCPU, errorCount},
+			Metrics: []result.Metric{p99, p50, p999, {Name: "stream", Unit: "GiB/s", Higher: true}, rate, machineCPU, errorCount},
 		},
 		measure: func(ctx context.Context, s *site) (values, error) {
 			stream, err := load.NewStreams(ctx, s.target(0), 1, load.Down, nil)
@@ -71,13 +70,20 @@ func skew() workload {
 				return nil, err
 			}
 			within, cancel := context.WithCancel(ctx)
-			var wg sync.WaitGroup
-			wg.Go(func() { _, _ = stream.Run(within) })
+			moved := make(chan float64, 1)
+			go func() {
+				out, _ := stream.Run(within)
+				moved <- gib.of(out) / out.Elapsed.Seconds()
+			}()
 			v, err := cost(ctx, s, ld, per("msg"))
 			cancel()
-			wg.Wait()
+			perSecond := <-moved
+			if err != nil {
+				return nil, err
+			}
 			delete(v, "cpu") // of both together
-			return v, err
+			v["stream"] = perSecond
+			return v, nil
 		},
 	}
 }
