@@ -3,7 +3,6 @@ package balancer
 import (
 	"fmt"
 	"math"
-	"time"
 )
 
 // A bound is a bounded load's factor in thousandths; 0 is no bound.
@@ -46,19 +45,20 @@ func (b bound) on() bool { return b != 0 }
 // weight. The zero value bounds nothing.
 type share struct{ num, den int64 }
 
-// share works out the present bound. t.load already has the connection that
-// is being placed.
-func (t *tier) share(now time.Duration) share {
+// share works out the present bound, for one connection more than there are.
+func (t *tier) share(panics bool) share {
 	var up int64
+	load := int64(1)
 	for _, s := range t.members {
-		if s.usable(now) {
+		load += s.Active()
+		if s.usable(panics) {
 			up += s.weight
 		}
 	}
 	if up == 0 {
 		return share{}
 	}
-	return share{num: int64(t.plan.bound) * t.load.Load(), den: boundUnit * up}
+	return share{num: int64(t.plan.bound) * load, den: boundUnit * up}
 }
 
 // most returns how many connections s may have.

@@ -61,7 +61,7 @@ func TestMaglevTableFollowsWeights(t *testing.T) {
 func TestMaglevFindsTheFewLeft(t *testing.T) {
 	p := mustPool(t, Config{Policy: Maglev, Servers: addressed(1000)})
 	for _, s := range p.Servers()[4:] {
-		s.SetDown(true)
+		s.Set(Configured, true, 0)
 	}
 	got := make(map[string]int)
 	for _, c := range clients(4000) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -49,7 +50,17 @@ type Config struct {
 	// policies that hash can have one.
 	BoundedLoad float64
 
-	// Rand returns 64 random bits for random-two. It may be called from
+	// SlowStart is for how long a server that comes back into service gets
+	// less than its share of the new connections, at first a tenth; 0 means
+	// none.
+	SlowStart time.Duration
+
+	// Panic is the share of the primaries, and of the backups, 0 to 1: when
+	// fewer of those are in service that are not out on purpose, all of them
+	// are used. 0 means never.
+	Panic float64
+
+	// Rand returns 64 random bits for random-two and slow starts. It may be called from
 	// several goroutines at once. Nil means math/rand/v2's.
 	Rand func() uint64
 }
@@ -62,6 +73,8 @@ type Pool struct {
 	servers   []*Server // in configured order
 	primaries *tier
 	backups   *tier // nil when there is none
+
+	mu sync.Mutex // held while a server's causes change
 }
 
 // New checks cfg and builds a pool from it. It fails when there is no
@@ -90,6 +103,7 @@ func build(cfg Config) (*Pool, error) {
 	if err := p.buildTiers(cfg); err != nil {
 		return nil, err
 	}
+	p.own()
 	return p, nil
 }
 
@@ -125,7 +139,13 @@ func (p *Pool) buildTiers(cfg Config) error {
 	if draw == nil {
 		draw = rand.Uint64
 	}
-	plan := tierPlan{policy: p.policy, bound: bound, keys: keys, rand: draw, pool: len(p.servers)}
+	if !(cfg.Panic >= 0 && cfg.Panic <= 1) || cfg.SlowStart < 0 {
+		return fmt.Errorf("panic %v, slow start %v: want 0 to 1, and no negative duration", cfg.Panic, cfg.SlowStart)
+	}
+	plan := tierPlan{
+		policy: p.policy, bound: bound, keys: keys, rand: draw, pool: len(p.servers),
+		slowStart: cfg.SlowStart, panic: cfg.Panic,
+	}
 	primaries, backups := split(p.servers)
 	if len(primaries) == 0 {
 		return errors.New("no server that is not a backup")
@@ -135,6 +155,14 @@ func (p *Pool) buildTiers(cfg Config) error {
 	}
 	p.backups, err = newTier(plan.forBackups(), backups)
 	return err
+}
+
+// own makes the servers p's and looks at their state.
+func (p *Pool) own() {
+	for _, s := range p.servers {
+		s.pool = p
+	}
+	p.assess()
 }
 
 // split divides servers into primaries and backups, keeping their order.
@@ -159,12 +187,12 @@ func (p *Pool) Policy() Policy { return p.policy }
 // own and must not be modified.
 func (p *Pool) Servers() []*Server { return p.servers }
 
-// MaxTries returns how many servers are not down, and so how many tries can
+// MaxTries returns how many servers a pick may find, and so how many tries can
 // make sense.
 func (p *Pool) MaxTries() int {
 	n := 0
 	for _, s := range p.servers {
-		if !s.Down() {
+		if s.usable(s.tier.panics.Load()) {
 			n++
 		}
 	}
@@ -186,13 +214,13 @@ func (p *Pool) Pick(s *Selection, now time.Duration) (*Server, error) {
 			return srv, nil
 		}
 	}
-	return nil, p.exhausted(s, now)
+	return nil, p.exhausted(s)
 }
 
 // exhausted says why nothing could be picked.
-func (p *Pool) exhausted(s *Selection, now time.Duration) error {
+func (p *Pool) exhausted(s *Selection) error {
 	for _, srv := range p.servers {
-		if srv.usable(now) && !s.has(srv.index) {
+		if srv.usable(srv.tier.panics.Load()) && !s.has(srv.index) {
 			return ErrAllFull
 		}
 	}
@@ -238,5 +266,6 @@ func (p *Pool) clone() *Pool {
 	if p.backups != nil {
 		c.backups = p.backups.clone(backups)
 	}
+	c.own()
 	return c
 }

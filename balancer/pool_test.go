@@ -154,7 +154,7 @@ func TestEveryPolicyTriesEachServerOnce(t *testing.T) {
 
 func TestWhyNothingIsLeft(t *testing.T) {
 	full := func(s *Server) { s.Hold() }
-	down := func(s *Server) { s.SetDown(true) }
+	down := func(s *Server) { s.Set(Configured, true, 0) }
 	up := func(*Server) {}
 	tests := []struct {
 		name    string
@@ -213,7 +213,7 @@ func TestBackupsServeOnlyWithoutPrimaries(t *testing.T) {
 			}
 			a, b := p.Servers()[0], p.Servers()[1]
 			a.Hold()
-			b.SetDown(true)
+			b.Set(Configured, true, 0)
 			if got := choice(t, p, clients(1)[0]); got != "y" && got != "z" {
 				t.Errorf("with one primary full and one down: %s", got)
 			}
@@ -268,9 +268,9 @@ func TestFailoverOrderIsTheOrderWithoutTheFailed(t *testing.T) {
 			for i, client := range clients(300) {
 				whole, _ := walk(p, client)
 				out := p.Servers()[i%12]
-				out.SetDown(true)
+				out.Set(Configured, true, 0)
 				got, _ := walk(p, client)
-				out.SetDown(false)
+				out.Set(Configured, false, 0)
 				want := slices.DeleteFunc(whole, func(n string) bool { return n == out.Name() })
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("%v without %s (-want +got):\n%s", client, out.Name(), diff)
@@ -337,7 +337,7 @@ func TestMaxTries(t *testing.T) {
 	if got := p.MaxTries(); got != 2 {
 		t.Errorf("MaxTries = %d, want 2", got)
 	}
-	p.Servers()[0].SetDown(false)
+	p.Servers()[0].Set(Configured, false, 0)
 	if got := p.MaxTries(); got != 3 {
 		t.Errorf("MaxTries = %d, want 3", got)
 	}

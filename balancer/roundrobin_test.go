@@ -40,7 +40,7 @@ func TestRoundRobinSkipsWithoutLosingTurns(t *testing.T) {
 	b := p.Servers()[1]
 	var got []string
 	for i := range 9 {
-		b.SetDown(i >= 3 && i < 6)
+		b.Set(Configured, i >= 3 && i < 6, 0)
 		got = append(got, choice(t, p, netip.Addr{}))
 	}
 	if s, want := strings.Join(got, " "), "a b c a c a c b a"; s != want {

@@ -29,6 +29,9 @@ func (s *Selection) Reset(client netip.Addr) { *s = Selection{Client: client} }
 // Tried returns how many servers have been picked or excluded so far.
 func (s *Selection) Tried() int { return int(s.count) }
 
+// Has reports whether srv was picked or excluded.
+func (s *Selection) Has(srv *Server) bool { return s.has(srv.index) }
+
 // has reports whether the server with index i was tried.
 func (s *Selection) has(i int) bool {
 	if i < 64 {

@@ -7,11 +7,16 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // maxWeight is the heaviest server accepted. It keeps every sum and product
 // of weights well inside 64 bits.
 const maxWeight = 1<<16 - 1
+
+// maxRate keeps the time between two connections a microsecond at least.
+const maxRate = 1_000_000
 
 // ServerConfig describes one member of a pool.
 type ServerConfig struct {
@@ -21,6 +26,11 @@ type ServerConfig struct {
 	Backup   bool   // only used while no primary can be
 	Down     bool   // starts out of service
 	MaxConns int    // most connections at one time; 0 means no limit
+
+	// MaxRate is the most new connections a second, 0 for no limit. Others
+	// wait for their turn, at most MaxWait; 0 means a second.
+	MaxRate float64
+	MaxWait time.Duration
 }
 
 // identity is what must be unique in a pool.
@@ -34,6 +44,8 @@ func (c ServerConfig) check() error {
 		return fmt.Errorf("weight %d: want 1 to %d", c.Weight, maxWeight)
 	case c.MaxConns < 0:
 		return fmt.Errorf("max connections %d: want 0 (no limit) or more", c.MaxConns)
+	case !(c.MaxRate >= 0 && c.MaxRate <= maxRate) || c.MaxWait < 0:
+		return fmt.Errorf("rate %v, wait %v: want 0 (no limit) to %d a second, and no negative duration", c.MaxRate, c.MaxWait, maxRate)
 	}
 	return nil
 }
@@ -49,9 +61,14 @@ type Server struct {
 	slot    int   // in the tier
 	most    int64 // connections allowed, math.MaxInt64 for no limit
 
-	active atomic.Int64
-	down   atomic.Bool
-	load   *atomic.Int64 // the tier's sum of active; nil unless loads are bounded
+	active *atomic.Int64 // shared with the server's successors in later pools
+	causes atomic.Uint32
+	warmAt atomic.Int64 // when the slow start ends, a time.Duration
+	heir   bool         // see Succeeds
+	pacing pacing
+	pool   *Pool
+	tier   *tier
+	salt   uint64 // of its lots
 }
 
 func newServer(c ServerConfig, index int) *Server {
@@ -62,8 +79,13 @@ func newServer(c ServerConfig, index int) *Server {
 		backup:  c.Backup,
 		index:   index,
 		most:    int64(cmp.Or(c.MaxConns, math.MaxInt)),
+		active:  new(atomic.Int64),
 	}
-	s.down.Store(c.Down)
+	s.pacing = newPacing(c)
+	s.salt = xxhash.Sum64String(s.name)
+	if c.Down {
+		s.causes.Store(uint32(Configured))
+	}
 	return s
 }
 
@@ -72,9 +94,10 @@ func newServer(c ServerConfig, index int) *Server {
 func (s *Server) clone() *Server {
 	c := &Server{
 		name: s.name, address: s.address, weight: s.weight, backup: s.backup,
-		index: s.index, slot: s.slot, most: s.most,
+		index: s.index, slot: s.slot, most: s.most, active: new(atomic.Int64), salt: s.salt,
 	}
-	c.down.Store(s.down.Load())
+	c.causes.Store(s.causes.Load())
+	c.warmAt.Store(s.warmAt.Load())
 	c.active.Store(s.active.Load())
 	return c
 }
@@ -94,41 +117,20 @@ func (s *Server) Backup() bool { return s.backup }
 // Index returns the server's position in [Pool.Servers].
 func (s *Server) Index() int { return s.index }
 
+// Pool returns the pool that the server is a member of.
+func (s *Server) Pool() *Pool { return s.pool }
+
 // Active returns how many connections hold a place on the server.
 func (s *Server) Active() int64 { return s.active.Load() }
-
-// Down reports whether the server is out of service.
-func (s *Server) Down() bool { return s.down.Load() }
-
-// SetDown takes the server out of service or puts it back. Connections that
-// hold a place keep it; only later picks are affected.
-func (s *Server) SetDown(down bool) { s.down.Store(down) }
 
 // Hold takes a place on the server without picking it and whatever its limit,
 // for a connection adopted from another process. Like a pick it is undone by
 // one Release.
-func (s *Server) Hold() {
-	s.active.Add(1)
-	if s.load != nil {
-		s.load.Add(1)
-	}
-}
+func (s *Server) Hold() { s.active.Add(1) }
 
 // Release gives back the place that one successful Pick or one Hold took. It
 // must be called exactly once for each.
-func (s *Server) Release() {
-	s.active.Add(-1)
-	if s.load != nil {
-		s.load.Add(-1)
-	}
-}
-
-// usable reports whether the server's health lets it take a new connection
-// at the given time.
-func (s *Server) usable(now time.Duration) bool {
-	_ = now // Nothing in a server's health expires yet.
-	return !s.down.Load()
-}
+func (s *Server) Release() { s.active.Add(-1) }
 
 // reserve takes a place unless most connections are active already. The
 // count never exceeds most, however many loops race for the last place.

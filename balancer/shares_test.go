@@ -22,14 +22,14 @@ func TestDownMovesOnlyItsClients(t *testing.T) {
 				before[i] = choice(t, p, c)
 			}
 			out := p.Servers()[4]
-			out.SetDown(true)
+			out.Set(Configured, true, 0)
 			for i, c := range from {
 				got := choice(t, p, c)
 				if got == out.Name() || before[i] != out.Name() && got != before[i] {
 					t.Fatalf("%v went from %s to %s while %s is down", c, before[i], got, out.Name())
 				}
 			}
-			out.SetDown(false)
+			out.Set(Configured, false, 0)
 			for i, c := range from {
 				if got := choice(t, p, c); got != before[i] {
 					t.Fatalf("%v is not back on %s but on %s", c, before[i], got)

@@ -10,8 +10,10 @@ import (
 type tier struct {
 	members []*Server // in configured order; Server.slot is the position here
 	plan    tierPlan
-	load    atomic.Int64 // connections on all members; kept only under a bound
 	turns   *turns
+
+	panics atomic.Bool  // too few members are in service
+	warmAt atomic.Int64 // when the last slow start ends, a time.Duration
 
 	// Of these the one that the policy needs is set.
 	rendezvous *rendezvous
@@ -27,6 +29,9 @@ type tierPlan struct {
 	keys   keyer
 	rand   func() uint64
 	pool   int // servers in the whole pool
+
+	slowStart time.Duration // 0: none
+	panic     float64       // share of the members in service under which all are used; 0: never
 }
 
 // forBackups returns the plan of the backup tier: the primaries' one, except
@@ -55,16 +60,12 @@ func newTier(plan tierPlan, members []*Server) (*tier, error) {
 	return t, err
 }
 
-// adopt makes members t's own and counts their connections if it has to.
+// adopt makes members t's own.
 func (t *tier) adopt(members []*Server) {
 	t.members = members
 	t.turns = &turns{current: make([]int64, len(members))}
 	for i, s := range members {
-		s.slot = i
-		if t.plan.bound.on() {
-			s.load = &t.load
-			t.load.Add(s.Active())
-		}
+		s.slot, s.tier = i, t
 	}
 }
 
@@ -72,31 +73,44 @@ func (t *tier) adopt(members []*Server) {
 func (t *tier) clone(members []*Server) *tier {
 	c := &tier{plan: t.plan, rendezvous: t.rendezvous, maglev: t.maglev, ring: t.ring, lots: t.lots}
 	c.adopt(members)
+	c.warmAt.Store(t.warmAt.Load())
 	t.turns.copyTo(c.turns)
 	return c
 }
 
 // pick chooses a member and takes a place on it, or returns nil when no
-// member can be had. Under a bound the members at theirs are left out, unless
-// that leaves none.
+// member can be had. Members in their slow start are spared, and those at
+// their bound left out, unless that leaves none.
 func (t *tier) pick(s *Selection, now time.Duration) *Server {
-	a := attempt{tier: t, sel: s, now: now}
-	if !t.plan.bound.on() {
+	a := attempt{tier: t, sel: s, now: now, panics: t.panics.Load()}
+	a.spares = time.Duration(t.warmAt.Load()) > now
+	if t.plan.bound.on() {
+		a.share = t.share(a.panics)
+	}
+	if !a.spares && a.share == (share{}) {
 		return t.choose(&a)
 	}
-	t.load.Add(1) // This connection counts; see bound.
-	a.share = t.share(now)
 	before := *s
-	srv := t.choose(&a)
-	if srv == nil {
+	for {
+		srv := t.choose(&a)
+		if srv != nil || !a.insist() {
+			return srv
+		}
+		*s = before // The round moved the cursor, and tried no server.
+	}
+}
+
+// insist makes a less choosy, and reports false when it cannot be.
+func (a *attempt) insist() bool {
+	switch {
+	case a.spared:
+		a.spares, a.spared = false, false
+	case a.share != (share{}):
 		a.share = share{}
-		*s = before // The first round moved the cursor, and tried no server.
-		srv = t.choose(&a)
+	default:
+		return false
 	}
-	if srv == nil {
-		t.load.Add(-1)
-	}
-	return srv
+	return true
 }
 
 // choose asks the policy. The switch on concrete types, rather than an
@@ -125,11 +139,15 @@ type attempt struct {
 	sel   *Selection
 	now   time.Duration
 	share share // the bound in force; zero is none
+
+	panics bool // members that are down may be had, unless that is on purpose
+	spares bool // members in their slow start may be left to other clients
+	spared bool // one was
 }
 
 // allows reports whether s can be had: up, not tried, and not full.
 func (a *attempt) allows(s *Server) bool {
-	return s.usable(a.now) && s.active.Load() < a.share.most(s) && !a.sel.has(s.index)
+	return s.usable(a.panics) && s.active.Load() < a.share.most(s) && !a.sel.has(s.index) && !(a.spares && a.isCold(s))
 }
 
 // take gets a place on s and marks it tried. It fails when another loop has

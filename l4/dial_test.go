@@ -138,7 +138,7 @@ func TestNoServerToBeHad(t *testing.T) {
 	refused := []string{refusedAddr(t), refusedAddr(t), refusedAddr(t), refusedAddr(t)}
 	down := func(p *Pool) *Pool {
 		for _, s := range p.Balancer.Servers() {
-			s.SetDown(true)
+			s.Set(balancer.Configured, true, 0)
 		}
 		return p
 	}

@@ -92,7 +92,7 @@ func TestStatusPageShowsBackups(t *testing.T) {
 
 func TestStatusPageShowsServersThatAreDown(t *testing.T) {
 	src := source(t)
-	src.Stats().Servers[1].Server.SetDown(true)
+	src.Stats().Servers[1].Server.Set(balancer.Configured, true, 0)
 	if got := cells(body(t, get(t, Handler(src), "GET", "/"))); !strings.Contains(got, "10.0.0.12:443|down|") {
 		t.Error(got)
 	}

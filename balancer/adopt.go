@@ -1,0 +1,81 @@
+package balancer
+
+import "time"
+
+// Legacy is what a server leaves to its successor in another process.
+type Legacy struct {
+	Name, Address string
+	Causes        Cause
+	WarmAt        time.Duration // when its slow start ends; 0: it has none
+}
+
+// Legacies returns those of p's servers.
+func (p *Pool) Legacies() []Legacy {
+	all := make([]Legacy, len(p.servers))
+	for i, s := range p.servers {
+		all[i] = Legacy{s.name, s.address, s.Causes(), time.Duration(s.warmAt.Load())}
+	}
+	return all
+}
+
+// Inherit gives p's servers what those of the same name and address were in
+// another process, before p is used.
+func (p *Pool) Inherit(all []Legacy) {
+	p.adopt(func(name string) (Legacy, *Server) {
+		for _, l := range all {
+			if l.Name == name {
+				return l, nil
+			}
+		}
+		return Legacy{}, nil
+	})
+}
+
+// Adopt makes p the successor of old, before p is used: a server that both
+// have, by name and address, keeps its connections, and why it is out of
+// service as far as p's configuration does not say otherwise. Connections that
+// hold a place by old's server release it there.
+func (p *Pool) Adopt(old *Pool) {
+	byName := make(map[string]*Server, len(old.servers))
+	for _, s := range old.servers {
+		byName[s.name] = s
+	}
+	legacies := old.Legacies()
+	p.adopt(func(name string) (Legacy, *Server) {
+		was := byName[name]
+		if was == nil {
+			return Legacy{}, nil
+		}
+		return legacies[was.index], was
+	})
+}
+
+// adopt gives every server what past says of its name.
+func (p *Pool) adopt(past func(name string) (Legacy, *Server)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.servers {
+		l, was := past(s.name)
+		if l.Address != s.address {
+			continue
+		}
+		s.succeed(l)
+		if was != nil {
+			s.active, s.pacing.next = was.active, was.pacing.next
+		}
+	}
+	p.assess()
+}
+
+// Succeeds reports whether the server was in the pool that its pool adopted,
+// so that its health is known.
+func (s *Server) Succeeds() bool { return s.heir }
+
+func (s *Server) succeed(l Legacy) {
+	s.heir = true
+	s.causes.Store(uint32(s.Causes()&Configured | l.Causes&^Configured))
+	if s.tier.plan.slowStart > 0 && l.WarmAt > 0 {
+		s.warmAt.Store(int64(l.WarmAt))
+		s.tier.warmAt.Store(max(int64(l.WarmAt), s.tier.warmAt.Load()))
+	}
+}

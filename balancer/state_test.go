@@ -1,0 +1,199 @@
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestServerIsInServiceWhenNoCauseIsLeft(t *testing.T) {
+	p := mustPool(t, Config{Servers: named("a", "b")})
+	s := p.Servers()[0]
+	steps := []struct {
+		cause   Cause
+		holds   bool
+		changed bool
+		down    bool
+	}{
+		{Unhealthy, true, true, true},
+		{Unhealthy, true, false, true},
+		{Ejected, true, true, true},
+		{Unhealthy, false, true, true},
+		{Drained, true, true, true},
+		{Ejected, false, true, true},
+		{Drained, false, true, false},
+		{Drained, false, false, false},
+	}
+	for i, st := range steps {
+		if got := s.Set(st.cause, st.holds, 0); got != st.changed || s.Down() != st.down {
+			t.Errorf("step %d, %v %v: changed %v, down %v (%b)", i, st.cause, st.holds, got, s.Down(), s.Causes())
+		}
+	}
+	if got := (Unhealthy | Drained | Ejected).First(); got != Drained {
+		t.Errorf("first cause %v", got)
+	}
+}
+
+func TestPanicUsesWhatIsNotOutOnPurpose(t *testing.T) {
+	servers := named("a", "b", "c", "d", "e", "f")
+	servers[5].Down = true
+	p := mustPool(t, Config{Policy: RoundRobin, Servers: servers, Panic: 0.5})
+	all := p.Servers()
+	all[4].Set(Drained, true, 0) // 4 are left that should serve
+	reach := func() string {
+		t.Helper()
+		order, _ := p.Order(client4(1), 0)
+		seen := ""
+		for _, s := range all {
+			for _, o := range order {
+				if o == s {
+					seen += s.Name()
+				}
+			}
+		}
+		return seen
+	}
+	for i, want := range []string{"abcd", "bcd", "cd", "abcd", "abcd"} {
+		if i > 0 {
+			all[i-1].Set([]Cause{Unhealthy, Ejected}[i%2], true, 0)
+		}
+		if got := reach(); got != want || p.Panics() != (i >= 3) {
+			t.Errorf("with %d of 4 gone: %q, panics %v, want %q", i, got, p.Panics(), want)
+		}
+	}
+	all[0].Set(Ejected, false, 0)
+	all[0].Set(Unhealthy, false, 0)
+	all[1].Set(Ejected, false, 0)
+	all[1].Set(Unhealthy, false, 0)
+	if got := reach(); got != "ab" || p.Panics() {
+		t.Errorf("with 2 of 4 back: %q, panics %v", got, p.Panics())
+	}
+}
+
+func TestNoPanicWhileABackupCanServe(t *testing.T) {
+	servers := append(named("a", "b"), ServerConfig{Address: "spare", Backup: true})
+	p := mustPool(t, Config{Servers: servers, Panic: 1})
+	for _, s := range p.Servers()[:2] {
+		s.Set(Unhealthy, true, 0)
+	}
+	if got := choice(t, p, client4(1)); got != "spare" || p.Panics() {
+		t.Errorf("got %s, panics %v", got, p.Panics())
+	}
+	p.Servers()[2].Set(Unhealthy, true, 0)
+	if got := choice(t, p, client4(1)); got == "spare" || !p.Panics() {
+		t.Errorf("without the backup: got %s, panics %v", got, p.Panics())
+	}
+}
+
+func TestWithoutPanicDownIsDown(t *testing.T) {
+	p := mustPool(t, Config{Servers: named("a")})
+	p.Servers()[0].Set(Unhealthy, true, 0)
+	s := Selection{Client: client4(1)}
+	if _, err := p.Pick(&s, 0); !errors.Is(err, ErrAllDown) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A server that comes back gets a tenth of its share, and then more by and by.
+func TestSlowStart(t *testing.T) {
+	const n, slow = 4000, 100 * time.Second
+	for _, policy := range Policies() {
+		t.Run(string(policy), func(t *testing.T) {
+			p := mustPool(t, Config{Policy: policy, Servers: named("a", "b", "c", "d"), SlowStart: slow})
+			back := p.Servers()[1]
+			full := float64(countOn(t, p, back, 0, n))
+			back.Set(Unhealthy, true, 0)
+			back.Set(Unhealthy, false, 0)
+			for _, tt := range []struct {
+				at   time.Duration
+				want float64
+			}{{0, leastWarm}, {slow / 2, 0.5}, {slow * 9 / 10, 0.9}, {slow, 1}} {
+				got := float64(countOn(t, p, back, tt.at, n)) / full
+				if (policy == LeastConnections || policy == RandomTwo) && tt.want < 1 {
+					continue // they make up for what the server does not have
+				}
+				if math.Abs(got-tt.want) > 0.13 {
+					t.Errorf("after %v: %.2f of the share, want %.2f", tt.at, got, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// countOn returns how many of n connections srv gets; none of them stays.
+func countOn(t *testing.T, p *Pool, srv *Server, now time.Duration, n int) (count int) {
+	t.Helper()
+	for i := range n {
+		s := Selection{Client: client4(i)}
+		got, err := p.Pick(&s, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Release()
+		if got == srv {
+			count++
+		}
+	}
+	return count
+}
+
+func TestClientThatCameBackStays(t *testing.T) {
+	const slow = 100 * time.Second
+	p := mustPool(t, Config{Servers: named("a", "b", "c"), SlowStart: slow})
+	back := p.Servers()[0]
+	back.Set(Ejected, true, 0)
+	back.Set(Ejected, false, 0)
+	for i := range 200 {
+		came := false
+		for at := time.Duration(0); at <= slow; at += slow / 20 {
+			s := Selection{Client: client4(i)}
+			got, _ := p.Pick(&s, at)
+			got.Release()
+			if came && got != back {
+				t.Fatalf("client %d left again at %v", i, at)
+			}
+			came = came || got == back
+		}
+	}
+}
+
+func TestSlowStartYieldsWhenNobodyElseIsLeft(t *testing.T) {
+	for _, policy := range Policies() {
+		p := mustPool(t, Config{Policy: policy, Servers: named("a", "b"), SlowStart: time.Minute})
+		a, b := p.Servers()[0], p.Servers()[1]
+		a.Set(Unhealthy, true, 0)
+		a.Set(Unhealthy, false, 0)
+		b.Set(Unhealthy, true, 0)
+		if got := countOn(t, p, a, 0, 100); got != 100 {
+			t.Errorf("%s: %d of 100", policy, got)
+		}
+	}
+}
+
+func TestSuccessorKeepsConnectionsAndHealth(t *testing.T) {
+	old := mustPool(t, Config{Servers: []ServerConfig{{Address: "a"}, {Address: "b", Down: true}, {Name: "c", Address: "c1"}, {Address: "d"}}})
+	held := old.Servers()[0]
+	held.Hold()
+	for i, c := range []Cause{Drained, Unhealthy, Ejected, 0} {
+		old.Servers()[i].Set(c, true, 0)
+	}
+	p := mustPool(t, Config{Servers: []ServerConfig{{Address: "e"}, {Address: "b"}, {Name: "c", Address: "c2"}, {Address: "a"}, {Address: "d", Down: true}}})
+	p.Adopt(old)
+	want := []string{"e 0 0", "b 0 4", "c 0 0", "a 1 2", "d 0 1"}
+	for i, s := range p.Servers() {
+		if got := fmt.Sprintf("%s %d %d", s.Name(), s.Active(), s.Causes()); got != want[i] {
+			t.Errorf("got %q, want %q", got, want[i])
+		}
+	}
+	held.Release()
+	if n := p.Servers()[3].Active(); n != 0 {
+		t.Errorf("%d connections after the release by the old server", n)
+	}
+}
+
+func client4(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+}

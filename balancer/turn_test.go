@@ -1,0 +1,61 @@
+package balancer
+
+import (
+	"testing"
+	"time"
+)
+
+func pacedServer(t *testing.T, rate float64, wait time.Duration) *Server {
+	t.Helper()
+	p, err := New(Config{Name: "p", Servers: []ServerConfig{{Address: "a", MaxRate: rate, MaxWait: wait}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Servers()[0]
+}
+
+func TestTurnWithoutALimit(t *testing.T) {
+	s := pacedServer(t, 0, 0)
+	for range 1000 {
+		if at, ok := s.Turn(time.Second); !ok || at != time.Second {
+			t.Fatalf("turn at %s, %v", at, ok)
+		}
+	}
+}
+
+// TestTurnSpreadsAStorm: a thousand connections that come at once get their
+// turns at the rate, as far as they may wait.
+func TestTurnSpreadsAStorm(t *testing.T) {
+	s := pacedServer(t, 100, time.Second)
+	now := time.Hour
+	atOnce, later, refused := 0, 0, 0
+	last := now
+	for range 1000 {
+		at, ok := s.Turn(now)
+		switch {
+		case !ok:
+			refused++
+		case at == now:
+			atOnce++
+		default:
+			if at < last || at > now+time.Second {
+				t.Fatalf("a turn at %s after one at %s", at, last)
+			}
+			later, last = later+1, at
+		}
+	}
+	if atOnce != 11 || later != 100 || refused != 889 {
+		t.Errorf("%d at once, %d later, %d refused, want 11, 100 and 889", atOnce, later, refused)
+	}
+	if at, ok := s.Turn(now + 500*time.Millisecond); !ok || at <= now+time.Second {
+		t.Errorf("half a second later the next turn is at %s, %v", at-now, ok)
+	}
+}
+
+func TestTurnNeedsARate(t *testing.T) {
+	for _, c := range []ServerConfig{{Address: "a", MaxRate: -1}, {Address: "a", MaxWait: -time.Second}} {
+		if _, err := New(Config{Name: "p", Servers: []ServerConfig{c}}); err == nil {
+			t.Errorf("%+v was taken", c)
+		}
+	}
+}
