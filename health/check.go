@@ -1,0 +1,135 @@
+package health
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Kind is what a probe does with its connection.
+type Kind string
+
+// The kinds.
+const (
+	TCP   Kind = "tcp"   // connect
+	TLS   Kind = "tls"   // and finish a handshake
+	HTTP  Kind = "http"  // connect and send a request
+	HTTPS Kind = "https" // both
+)
+
+// A Check says how a server is probed. It is not changed once in use.
+type Check struct {
+	Kind Kind
+
+	// ServerName is the SNI of TLS and HTTPS, and what the certificate is
+	// expected to be for; "" sends none and expects nothing.
+	ServerName string
+
+	// Roots make a certificate that they do not vouch for, or that is not for
+	// ServerName, a failure. nil: what is wrong with it is only recorded.
+	Roots *x509.CertPool
+
+	Request *Request // of HTTP and HTTPS
+}
+
+// Dial connects to the server that is probed.
+type Dial func(context.Context) (net.Conn, error)
+
+// A Result is what one probe found.
+type Result struct {
+	At          time.Time // when it began
+	Took        time.Duration
+	Err         error        // nil: the server is well
+	Certificate *Certificate // what it showed; nil: none
+}
+
+// Run probes once. It is over when ctx is.
+func (c *Check) Run(ctx context.Context, dial Dial) (r Result) {
+	r.At = time.Now()
+	defer func() { r.Took = time.Since(r.At) }()
+	conn, err := dial(ctx)
+	if err != nil {
+		r.Err = err
+		return r
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	if c.Kind == TLS || c.Kind == HTTPS {
+		if conn, r.Certificate, r.Err = c.handshake(ctx, conn); r.Err != nil {
+			return r
+		}
+	}
+	if c.Request != nil {
+		r.Err = c.Request.run(conn, c.host())
+	}
+	if r.Err != nil && ctx.Err() != nil {
+		r.Err = fmt.Errorf("no answer in time: %w", ctx.Err())
+	}
+	return r
+}
+
+// handshake talks TLS and looks at the certificate.
+func (c *Check) handshake(ctx context.Context, conn net.Conn) (net.Conn, *Certificate, error) {
+	// What is wrong with the certificate is found out below, for the record.
+	t := tls.Client(conn, &tls.Config{ServerName: c.ServerName, InsecureSkipVerify: true, NextProtos: c.protocols()})
+	if err := t.HandshakeContext(ctx); err != nil {
+		return conn, nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	cert := examine(t.ConnectionState().PeerCertificates, c.ServerName, c.Roots)
+	if c.Roots != nil && cert.Problem != nil {
+		return t, cert, fmt.Errorf("certificate: %w", cert.Problem)
+	}
+	if c.Kind == TLS {
+		_ = t.CloseWrite() // an orderly end, or servers log an error for each probe
+	}
+	return t, cert, nil
+}
+
+func (c *Check) protocols() []string {
+	if c.Kind == HTTPS {
+		return []string{"http/1.1"}
+	}
+	return nil
+}
+
+// host is what a request without one of its own asks for.
+func (c *Check) host() string {
+	if c.ServerName == "" {
+		return "localhost"
+	}
+	return c.ServerName
+}
+
+// A Certificate is what is worth knowing of a server's one.
+type Certificate struct {
+	Subject  string
+	Names    []string
+	NotAfter time.Time
+	Problem  error // expired, for another name, of an unknown authority; nil: none
+}
+
+// examine looks at a chain as a client that asks for name would. Without roots
+// who issued it does not matter.
+func examine(chain []*x509.Certificate, name string, roots *x509.CertPool) *Certificate {
+	leaf := chain[0]
+	c := &Certificate{Subject: leaf.Subject.String(), Names: leaf.DNSNames, NotAfter: leaf.NotAfter}
+	now := time.Now()
+	switch {
+	case roots != nil:
+		between := x509.NewCertPool()
+		for _, i := range chain[1:] {
+			between.AddCert(i)
+		}
+		_, c.Problem = leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: between})
+	case now.After(leaf.NotAfter):
+		c.Problem = fmt.Errorf("expired at %s", leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		c.Problem = fmt.Errorf("not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339))
+	case name != "":
+		c.Problem = leaf.VerifyHostname(name)
+	}
+	return c
+}

@@ -1,0 +1,159 @@
+package health
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"culvert/balancer"
+)
+
+// Ejection says when servers are taken out of service because connections to
+// them fail.
+type Ejection struct {
+	// Failures is after how many attempts that failed a server is ejected:
+	// in a row or, with a Window, within that time whatever passed between,
+	// which is what nginx's max_fails and fail_timeout mean.
+	Failures int
+	Window   time.Duration
+
+	// Time is how long the first ejection lasts. Each one that follows soon is
+	// twice as long, up to MaxTime.
+	Time    time.Duration
+	MaxTime time.Duration
+
+	// Share is the most of a pool that is ejected at a time, 0 to 1; one
+	// server always may be, unless it is the only one.
+	Share float64
+}
+
+// An Ejector watches the attempts to connect to the servers of a pool. Its
+// methods may be called from any goroutine.
+type Ejector struct {
+	policy  Ejection
+	clock   func() time.Duration
+	changed func(Ejected)
+	records map[*balancer.Server]*record // not changed after NewEjector
+
+	mu     sync.Mutex
+	out    int // ejected now
+	closed bool
+}
+
+// Ejected is a server that was ejected, or whose ejection is over.
+type Ejected struct {
+	Server *balancer.Server
+	For    time.Duration // 0: it is over
+	Why    string        // the last failure
+}
+
+// record is what there is to know of one server.
+type record struct {
+	failures atomic.Int32 // in a row, or within the window
+
+	// The rest is guarded by Ejector.mu.
+	begun time.Duration // the first failure of the window
+	times int           // ejections that followed each other soon
+	back  time.Duration // when the last one was over
+	timer *time.Timer   // ends the present one; nil: there is none
+}
+
+// NewEjector watches the servers of pool. changed is called by several
+// goroutines, after the state has become the server's.
+func NewEjector(pool *balancer.Pool, e Ejection, clock func() time.Duration, changed func(Ejected)) *Ejector {
+	j := &Ejector{policy: e, clock: clock, changed: changed, records: map[*balancer.Server]*record{}}
+	for _, s := range pool.Servers() {
+		j.records[s] = &record{}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for s, r := range j.records {
+		if s.Causes()&balancer.Ejected != 0 { // it was in the pool that this one adopted
+			j.eject(s, r, clock())
+		}
+	}
+	return j
+}
+
+// Passed notes that s answered.
+func (j *Ejector) Passed(s *balancer.Server) {
+	if r := j.records[s]; r.failures.Load() != 0 && j.policy.Window == 0 {
+		r.failures.Store(0)
+	}
+}
+
+// Failed notes that an attempt at s failed, and why.
+func (j *Ejector) Failed(s *balancer.Server, why string) {
+	if d := j.decide(s); d > 0 {
+		j.changed(Ejected{Server: s, For: d, Why: why})
+	}
+}
+
+// decide counts a failure of s and ejects it if that was one too many. It
+// returns for how long, or 0.
+func (j *Ejector) decide(s *balancer.Server) time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r, now := j.records[s], j.clock()
+	if w := j.policy.Window; w > 0 && now-r.begun > w {
+		r.failures.Store(0)
+		r.begun = now
+	}
+	if int(r.failures.Add(1)) < j.policy.Failures || r.timer != nil || j.closed || !j.mayEject() {
+		return 0
+	}
+	r.failures.Store(0)
+	return j.eject(s, r, now)
+}
+
+// mayEject reports whether the share allows one more.
+func (j *Ejector) mayEject() bool {
+	n := len(j.records)
+	return n > 1 && j.out < max(1, int(j.policy.Share*float64(n)))
+}
+
+func (j *Ejector) eject(s *balancer.Server, r *record, now time.Duration) time.Duration {
+	if now-r.back > j.policy.MaxTime {
+		r.times = 0
+	}
+	d := j.policy.Time
+	for range r.times {
+		if d = 2 * d; d >= j.policy.MaxTime {
+			break
+		}
+	}
+	d = min(d, max(j.policy.MaxTime, j.policy.Time))
+	r.times++
+	j.out++
+	s.Set(balancer.Ejected, true, now)
+	r.timer = time.AfterFunc(d, func() { j.forgive(s, r) })
+	return d
+}
+
+// forgive ends an ejection.
+func (j *Ejector) forgive(s *balancer.Server, r *record) {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return
+	}
+	r.timer, r.back = nil, j.clock()
+	j.out--
+	s.Set(balancer.Ejected, false, r.back)
+	j.mu.Unlock()
+	j.changed(Ejected{Server: s})
+}
+
+// Close ends all ejections.
+func (j *Ejector) Close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed = true
+	for s, r := range j.records {
+		if r.timer != nil {
+			r.timer.Stop()
+			r.timer = nil
+			s.Set(balancer.Ejected, false, j.clock())
+		}
+	}
+}

@@ -1,0 +1,221 @@
+package health
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"culvert/balancer"
+)
+
+// Initial is what a server counts as until probes have decided.
+type Initial uint8
+
+// The initial states.
+const (
+	Up    Initial = iota // in service until Fall probes fail
+	Down                 // out of service until Rise probes pass
+	Probe                // what the first probe says: see Watch.First
+)
+
+// A Schedule says when probes run and what they decide.
+type Schedule struct {
+	Interval time.Duration // from the begin of one probe to that of the next
+	Fast     time.Duration // the same while the last probes contradict the state
+	Timeout  time.Duration // of one probe
+	Rise     int           // probes in a row that must pass to be up
+	Fall     int           // probes in a row that must fail to be down
+	Initial  Initial
+}
+
+// jitter spreads the probes of many servers: an interval is up to so much of
+// it shorter or longer.
+const jitter = 0.1
+
+// A Change is a server that went up or down.
+type Change struct {
+	Server *balancer.Server
+	Up     bool
+	Err    error // of the last probe; nil when it passed
+	Probes int   // how many in a row said so
+}
+
+// A Subject is a server and how it is probed.
+type Subject struct {
+	Server *balancer.Server
+	Dial   Dial
+	Check  Check
+	Deep   *Check        // run instead of Check now and then; nil: never
+	Every  time.Duration // how often Deep is
+}
+
+// A Watch probes servers until Close. Its methods may be called from any
+// goroutine.
+type Watch struct {
+	schedule Schedule
+	clock    func() time.Duration
+	changed  func(Change)
+	patients []*patient
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// patient is one server under watch.
+type patient struct {
+	Subject
+	watch  *Watch
+	begun  chan struct{} // closed after the first probe
+	deepAt time.Time
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Status is what is known of a server.
+type Status struct {
+	Server *balancer.Server
+	Up     bool
+	Since  time.Time // of the last change
+	Last   Result    // of the last probe; its At is zero before the first
+	Streak int       // probes in a row that contradict Up
+	Passed uint64
+	Failed uint64
+}
+
+// Start probes the subjects. clock is the one that picks are told the time
+// by; changed is called, by several goroutines, at each change after the
+// state has become the server's.
+func Start(subjects []Subject, s Schedule, clock func() time.Duration, changed func(Change)) *Watch {
+	ctx, stop := context.WithCancel(context.Background())
+	w := &Watch{schedule: s, clock: clock, changed: changed, stop: stop}
+	for _, sub := range subjects {
+		p := &patient{Subject: sub, watch: w, begun: make(chan struct{})}
+		p.status = Status{Server: sub.Server, Up: begins(sub.Server, s.Initial), Since: time.Now()}
+		sub.Server.Set(balancer.Unhealthy, !p.status.Up, clock())
+		w.patients = append(w.patients, p)
+		w.running.Go(func() { p.run(ctx) })
+	}
+	return w
+}
+
+// begins reports whether s counts as up until probes have decided. One that
+// was watched before stays what it was.
+func begins(s *balancer.Server, i Initial) bool {
+	if s.Succeeds() {
+		return s.Causes()&balancer.Unhealthy == 0
+	}
+	return i != Down
+}
+
+// Close ends all probes, also those under way. What is known of the servers
+// stays theirs.
+func (w *Watch) Close() {
+	w.stop()
+	w.running.Wait()
+}
+
+// First waits until each server was probed once.
+func (w *Watch) First(ctx context.Context) error {
+	for _, p := range w.patients {
+		select {
+		case <-p.begun:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Status returns what is known now, in the order of the subjects.
+func (w *Watch) Status() []Status {
+	all := make([]Status, len(w.patients))
+	for i, p := range w.patients {
+		p.mu.Lock()
+		all[i] = p.status
+		p.mu.Unlock()
+	}
+	return all
+}
+
+// run probes for ever. When a change depends on the first probe, or servers
+// start as down, it comes at once; else some time within the interval.
+func (p *patient) run(ctx context.Context) {
+	s := &p.watch.schedule
+	wait := time.Duration(0)
+	if s.Initial == Up {
+		wait = rand.N(s.Interval)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for first := true; ; first = false {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		begun := time.Now()
+		r := p.probe(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		next := p.note(r, first && s.Initial == Probe)
+		if first {
+			close(p.begun)
+		}
+		timer.Reset(time.Until(begun.Add(vary(next))))
+	}
+}
+
+// vary returns d with its jitter.
+func vary(d time.Duration) time.Duration {
+	return d + time.Duration((2*rand.Float64()-1)*jitter*float64(d))
+}
+
+func (p *patient) probe(ctx context.Context) Result {
+	ctx, cancel := context.WithTimeout(ctx, p.watch.schedule.Timeout)
+	defer cancel()
+	check := &p.Check
+	if now := time.Now(); p.Deep != nil && !now.Before(p.deepAt) {
+		check, p.deepAt = p.Deep, now.Add(vary(p.Every))
+	}
+	return check.Run(ctx, p.Dial)
+}
+
+// note enters a result and returns when the next probe is due. A decisive one
+// needs no others.
+func (p *patient) note(r Result, decisive bool) time.Duration {
+	p.mu.Lock()
+	st, s := &p.status, &p.watch.schedule
+	st.Last = r
+	if r.Err == nil {
+		st.Passed++
+	} else {
+		st.Failed++
+	}
+	if up := r.Err == nil; up == st.Up {
+		st.Streak = 0
+	} else {
+		st.Streak++
+	}
+	need := s.Fall
+	if !st.Up {
+		need = s.Rise
+	}
+	c := Change{Server: p.Server, Up: !st.Up, Err: r.Err, Probes: st.Streak}
+	turns := st.Streak >= need || decisive && st.Streak > 0
+	if turns {
+		st.Up, st.Since, st.Streak = c.Up, time.Now(), 0
+	}
+	unsure := st.Streak > 0
+	p.mu.Unlock()
+
+	if turns {
+		p.Server.Set(balancer.Unhealthy, !c.Up, p.watch.clock())
+		p.watch.changed(c)
+	}
+	if unsure {
+		return s.Fast
+	}
+	return s.Interval
+}
