@@ -19,6 +19,7 @@ var arrows = map[string][]string{
 	"balancer":  {},
 	"l4/socket": {},
 	"l4":        {"sniff", "balancer", "l4/socket"},
+	"health":    {"balancer"},
 
 	"bench":         {"bench/load", "bench/measure", "bench/origin", "bench/peer", "bench/result"},
 	"bench/check":   {},
@@ -40,7 +41,8 @@ var wards = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd/culvert", "cmd/culvert-bench"},
 	"github.com/HdrHistogram":             {"bench/load"},
 	"github.com/coder/websocket":          {"cmd/culvert"},
-	"net/http":                            {"cmd/culvert", "cmd/internal/admin"},
+	"github.com/miekg/dns":                {"cmd/internal/resolve"},
+	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/notify", "health"},
 }
 
 // TestImportsFollowTheArrows keeps the architecture from drifting: what a

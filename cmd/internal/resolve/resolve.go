@@ -1,0 +1,349 @@
+// Package resolve finds the addresses of servers that are known by name, and
+// notices when they change.
+package resolve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Config says how names are looked up. The zero value means the defaults.
+type Config struct {
+	Servers []netip.AddrPort // asked in this order; none: those of /etc/resolv.conf
+	MinTTL  time.Duration    // an answer is good for so long at least; 0: DefaultMinTTL
+	MaxTTL  time.Duration    // and at most; 0: DefaultMaxTTL
+	Timeout time.Duration    // of one question to one server; 0: DefaultTimeout
+}
+
+// Defaults for Config.
+const (
+	DefaultMinTTL  = time.Second
+	DefaultMaxTTL  = 5 * time.Minute
+	DefaultTimeout = 2 * time.Second
+
+	// hostsTTL is how often a name is looked up again that did not come from
+	// a DNS server, or could not be looked up.
+	hostsTTL = 10 * time.Second
+)
+
+// The system's files.
+const resolvConf = "/etc/resolv.conf"
+
+// A Service is one target of an SRV record.
+type Service struct {
+	Host             string
+	Port             uint16
+	Priority, Weight uint16
+}
+
+// An Answer is what is known of a name. It is not changed once made.
+type Answer struct {
+	Addrs    []netip.Addr // sorted
+	Services []Service    // of an SRV question; sorted
+	Expires  time.Time
+	Err      error // of the last time it was asked for; the rest is older then
+}
+
+func (a *Answer) empty() bool { return len(a.Addrs) == 0 && len(a.Services) == 0 }
+
+// same reports whether a and b say the same.
+func (a *Answer) same(b *Answer) bool {
+	return slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Services, b.Services)
+}
+
+// question is a name and what is asked of it.
+type question struct {
+	name string
+	srv  bool
+}
+
+// Resolver looks names up and remembers the answers: the last good one is used
+// for as long as there is no better. Its methods may be called from any
+// goroutine.
+type Resolver struct {
+	cfg     Config
+	mu      sync.Mutex
+	answers map[question]*Answer
+	used    map[question]bool // since the last Forget
+}
+
+// New returns a Resolver that knows nothing yet.
+func New(cfg Config) *Resolver {
+	cfg.MinTTL = cmp.Or(cfg.MinTTL, DefaultMinTTL)
+	cfg.MaxTTL = max(cmp.Or(cfg.MaxTTL, DefaultMaxTTL), cfg.MinTTL)
+	cfg.Timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
+	return &Resolver{cfg: cfg, answers: map[question]*Answer{}, used: map[question]bool{}}
+}
+
+// Addrs returns the addresses of a host: an answer that is still good, else
+// what the servers say, else the last good answer.
+func (r *Resolver) Addrs(ctx context.Context, host string) ([]netip.Addr, error) {
+	a := r.ask(ctx, question{name: host})
+	if len(a.Addrs) == 0 {
+		return nil, cmp.Or(a.Err, errors.New("it has no address"))
+	}
+	return a.Addrs, nil
+}
+
+// Services returns the targets of an SRV name in the same way.
+func (r *Resolver) Services(ctx context.Context, name string) ([]Service, error) {
+	a := r.ask(ctx, question{name, true})
+	if len(a.Services) == 0 {
+		return nil, cmp.Or(a.Err, errors.New("it has no SRV record"))
+	}
+	return a.Services, nil
+}
+
+// ask returns what is known of q, after it has made sure that it is as new as
+// can be had.
+func (r *Resolver) ask(ctx context.Context, q question) *Answer {
+	r.mu.Lock()
+	known := r.answers[q]
+	r.used[q] = true
+	r.mu.Unlock()
+	if known != nil && time.Now().Before(known.Expires) && !known.empty() {
+		return known
+	}
+	fresh := r.look(ctx, q)
+	if fresh.Err != nil && known != nil {
+		fresh.Addrs, fresh.Services = known.Addrs, known.Services
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answers[q] = fresh
+	return fresh
+}
+
+// Begin forgets which names are in use: those asked for from now on are.
+func (r *Resolver) Begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.used)
+}
+
+// Next returns when the first answer in use expires; false when nothing is in
+// use.
+func (r *Resolver) Next() (at time.Time, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for q := range r.used {
+		if a := r.answers[q]; a != nil && (!ok || a.Expires.Before(at)) {
+			at, ok = a.Expires, true
+		}
+	}
+	return at, ok
+}
+
+// A Change is a name whose answer changed, or could not be had.
+type Change struct {
+	Name  string
+	Err   error // the last good answer stays in use
+	Again bool  // it could not be had the last time either
+}
+
+// Refresh asks again for what has expired and returns what is new.
+func (r *Resolver) Refresh(ctx context.Context) []Change {
+	var changes []Change
+	for _, q := range r.expired() {
+		r.mu.Lock()
+		before := r.answers[q]
+		r.mu.Unlock()
+		after := r.ask(ctx, q)
+		switch {
+		case after.Err != nil:
+			changes = append(changes, Change{Name: q.name, Err: after.Err, Again: before.Err != nil})
+		case !after.same(before):
+			changes = append(changes, Change{Name: q.name})
+		}
+	}
+	return changes
+}
+
+func (r *Resolver) expired() (all []question) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for q := range r.used {
+		if a := r.answers[q]; a != nil && !now.Before(a.Expires) {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
+// look asks the hosts file, then the servers.
+func (r *Resolver) look(ctx context.Context, q question) *Answer {
+	if !q.srv {
+		if addrs := inHosts(ctx, q.name); len(addrs) > 0 {
+			return &Answer{Addrs: addrs, Expires: time.Now().Add(hostsTTL)}
+		}
+	}
+	a, ttl, err := r.query(ctx, q)
+	if err != nil {
+		return &Answer{Err: err, Expires: time.Now().Add(min(hostsTTL, r.cfg.MaxTTL))}
+	}
+	a.Expires = time.Now().Add(min(max(ttl, r.cfg.MinTTL), r.cfg.MaxTTL))
+	return a
+}
+
+// inHosts looks in the hosts file alone: Go's resolver, which has no way to a
+// server.
+func inHosts(ctx context.Context, host string) []netip.Addr {
+	res := net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("not here")
+	}}
+	addrs, err := res.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil
+	}
+	return normal(addrs)
+}
+
+// normal sorts addresses and writes IPv4-mapped ones as IPv4.
+func normal(addrs []netip.Addr) []netip.Addr {
+	all := make([]netip.Addr, len(addrs))
+	for i, a := range addrs {
+		all[i] = a.Unmap().WithZone("")
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
+// query asks the servers for q under every name that it may have.
+func (r *Resolver) query(ctx context.Context, q question) (*Answer, time.Duration, error) {
+	servers, names, err := r.plan(q.name)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, name := range names {
+		var a *Answer
+		var ttl time.Duration
+		if q.srv {
+			a, ttl, err = r.services(ctx, servers, name)
+		} else {
+			a, ttl, err = r.addrs(ctx, servers, name)
+		}
+		if err == nil && !a.empty() {
+			return a, ttl, nil
+		}
+	}
+	return nil, 0, cmp.Or(err, errors.New("no such name"))
+}
+
+// plan says whom to ask, and for what: a name without a dot may be in one of
+// the domains of resolv.conf.
+func (r *Resolver) plan(name string) (servers, names []string, err error) {
+	for _, s := range r.cfg.Servers {
+		servers = append(servers, s.String())
+	}
+	conf, err := dns.ClientConfigFromFile(resolvConf)
+	switch {
+	case err == nil:
+		names = conf.NameList(name)
+	case len(servers) > 0:
+		return servers, []string{dns.Fqdn(name)}, nil
+	default:
+		return nil, nil, err
+	}
+	if len(servers) == 0 {
+		for _, s := range conf.Servers {
+			servers = append(servers, net.JoinHostPort(s, conf.Port))
+		}
+	}
+	if len(servers) == 0 {
+		return nil, nil, fmt.Errorf("%s names no server", resolvConf)
+	}
+	return servers, names, nil
+}
+
+// addrs asks for both families at the same time. One that cannot be had does
+// not hide the other.
+func (r *Resolver) addrs(ctx context.Context, servers []string, name string) (*Answer, time.Duration, error) {
+	types := [...]uint16{dns.TypeA, dns.TypeAAAA}
+	var answers [len(types)]*dns.Msg
+	var errs [len(types)]error
+	var wait sync.WaitGroup
+	for i, t := range types {
+		wait.Go(func() { answers[i], errs[i] = r.exchange(ctx, servers, name, t) })
+	}
+	wait.Wait()
+	a, ttl := &Answer{}, r.cfg.MaxTTL
+	for _, m := range answers {
+		if m == nil {
+			continue
+		}
+		for _, rr := range m.Answer {
+			ttl = min(ttl, time.Duration(rr.Header().Ttl)*time.Second)
+			if addr, ok := addressOf(rr); ok {
+				a.Addrs = append(a.Addrs, addr)
+			}
+		}
+	}
+	a.Addrs = normal(a.Addrs)
+	if len(a.Addrs) == 0 {
+		return a, 0, errors.Join(errs[:]...)
+	}
+	return a, ttl, nil
+}
+
+func addressOf(rr dns.RR) (netip.Addr, bool) {
+	switch rr := rr.(type) {
+	case *dns.A:
+		return netip.AddrFromSlice(rr.A)
+	case *dns.AAAA:
+		return netip.AddrFromSlice(rr.AAAA)
+	}
+	return netip.Addr{}, false
+}
+
+func (r *Resolver) services(ctx context.Context, servers []string, name string) (*Answer, time.Duration, error) {
+	m, err := r.exchange(ctx, servers, name, dns.TypeSRV)
+	if err != nil {
+		return nil, 0, err
+	}
+	a, ttl := &Answer{}, r.cfg.MaxTTL
+	for _, rr := range m.Answer {
+		ttl = min(ttl, time.Duration(rr.Header().Ttl)*time.Second)
+		if s, ok := rr.(*dns.SRV); ok && s.Target != "." { // RFC 2782: "." is no service
+			a.Services = append(a.Services, Service{s.Target, s.Port, s.Priority, s.Weight})
+		}
+	}
+	slices.SortFunc(a.Services, func(x, y Service) int {
+		return cmp.Or(cmp.Compare(x.Priority, y.Priority), cmp.Compare(x.Host, y.Host), cmp.Compare(x.Port, y.Port), cmp.Compare(x.Weight, y.Weight))
+	})
+	a.Services = slices.Compact(a.Services)
+	return a, ttl, nil
+}
+
+// exchange asks one server after the other, over TCP where an answer does not
+// fit in a datagram. A name that does not exist is an answer without records.
+func (r *Resolver) exchange(ctx context.Context, servers []string, name string, t uint16) (*dns.Msg, error) {
+	m := new(dns.Msg)
+	m.SetQuestion(name, t)
+	m.SetEdns0(1232, false) // fits every path (DNS flag day 2020)
+	var last error
+	for _, s := range servers {
+		answer, _, err := (&dns.Client{Timeout: r.cfg.Timeout}).ExchangeContext(ctx, m, s)
+		if err == nil && answer.Truncated {
+			answer, _, err = (&dns.Client{Net: "tcp", Timeout: r.cfg.Timeout}).ExchangeContext(ctx, m, s)
+		}
+		switch {
+		case err != nil:
+			last = err
+		case answer.Rcode == dns.RcodeSuccess || answer.Rcode == dns.RcodeNameError:
+			return answer, nil
+		default:
+			last = fmt.Errorf("%s answers %s", s, dns.RcodeToString[answer.Rcode])
+		}
+	}
+	return nil, last
+}
