@@ -19,8 +19,8 @@ func (l *loop) accept(a *accepter) bool {
 		return false
 	}
 	for range acceptBatch {
-		if !l.eng.reserve(a.shared) {
-			l.pause(a, l.eng.fullBy(a.shared))
+		if !l.eng.reserve(a) {
+			l.pause(a, l.eng.fullBy(a))
 			return false
 		}
 		fd, peer, e := a.sock.Accept()
@@ -31,7 +31,7 @@ func (l *loop) accept(a *accepter) bool {
 			}
 			continue
 		}
-		l.counters.accepted(a.id)
+		l.counters.accepted(a.shared.id)
 		l.welcome(a, fd, peer)
 		if a.paused {
 			return false // there was nothing left to dial with
@@ -62,7 +62,12 @@ func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 	c := l.admit()
 	c.from, c.client = a, peer
 	c.ends[client].fd, c.ends[client].unix = int32(fd), a.cfg.Address.IsUnix()
-	if a.cfg.Table == nil {
+	c.header = a.cfg.Proxied
+	if c.header && !c.trusted() {
+		l.finish(c, Culvert, ReasonProxyUntrusted)
+		return
+	}
+	if a.cfg.Table == nil && !c.header {
 		c.pool = a.cfg.Pool
 		c.search = l.newSearch()
 		l.startDial(c)

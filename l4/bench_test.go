@@ -136,7 +136,7 @@ func BenchmarkRecord(b *testing.B) {
 func benchmarkRecord(b *testing.B, c conn) {
 	taken := uint64(0)
 	l := &loop{eng: &Engine{start: time.Now(), hooks: Hooks{Record: func(r *Record) { taken += r.ID }}}, now: time.Second}
-	l.counters.init(1, 1, 1)
+	l.counters.grow(sizes{1, 1, 1})
 	b.ReportAllocs()
 	for b.Loop() {
 		l.writeRecord(&c, Client, ReasonClosed)

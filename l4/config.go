@@ -2,6 +2,7 @@ package l4
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 
 	"culvert/balancer"
@@ -50,6 +51,7 @@ const (
 	DefaultIdleTimeout      = 10 * time.Minute
 	DefaultHalfCloseTimeout = 60 * time.Second
 	DefaultDrainTimeout     = 30 * time.Second
+	DefaultProxyTimeout     = 5 * time.Second // the specification asks for 3 at least
 )
 
 // DefaultTries is how many servers one connection tries when its pool does
@@ -67,6 +69,13 @@ type Listener struct {
 	MaxConnections int    // 0: no limit of its own
 	MaxHello       int    // bytes; 0: sniff.DefaultLimit
 	Backlog        int    // 0: the kernel's somaxconn
+
+	// Proxied says that every connection begins with a PROXY header, version
+	// 1 or 2, and comes from one of the addresses in ProxyFrom or over a unix
+	// socket. The client is who the header says.
+	Proxied      bool
+	ProxyFrom    []netip.Prefix
+	ProxyTimeout time.Duration // accept to the header; 0: default; Off allowed
 
 	HelloTimeout time.Duration // accept to route decision; 0: default; Off allowed
 	Session      Session       // what a pool does not set itself
@@ -107,8 +116,37 @@ type Pool struct {
 	Tries            int           // attempts in all; 0: DefaultTries; negative: as many as servers
 	Session          Session
 	TCP              socket.Options
+	Sources          []netip.Addr // own addresses to dial from, in turn; none: the kernel's choice
+	Transparent      bool         // dial from the client's address; takes CAP_NET_RAW, and routes that bring the answers back
+	RetryBudget      float64      // attempts after a first one, as a share of the connections; 0: no bound
+	SendProxy        ProxyVersion // the PROXY header that the servers get; 0: ProxyOff
 
-	first int // where its servers begin in the engine's counters
+	budget *budget // made by the engine
+	ids    []int // of its servers in the engine's counters
+}
+
+// Pools returns the pools that connections can get to, each once, in the order
+// of the listeners and their routes.
+func (c *Config) Pools() []*Pool {
+	var all []*Pool
+	seen := map[*Pool]bool{nil: true}
+	add := func(p *Pool) {
+		if !seen[p] {
+			seen[p] = true
+			all = append(all, p)
+		}
+	}
+	for _, ln := range c.Listeners {
+		add(ln.Pool)
+		add(ln.Plaintext)
+		if ln.Table == nil {
+			continue
+		}
+		for _, r := range ln.Table.Routes() {
+			add(r.Pool)
+		}
+	}
+	return all
 }
 
 // MaxTries is how many servers one connection may try at most; 0 means all.
@@ -141,6 +179,8 @@ type Route struct {
 
 	Action Action
 	Pool   *Pool // for Forward
+
+	SendProxy ProxyVersion // 0: as the Pool says
 
 	label string // instead of the pattern, for routes that have none
 	id    int    // index in the engine's counters

@@ -25,6 +25,8 @@ func (s side) party() Party { return Client + Party(s) }
 // phase is the step of its story that a connection is at.
 //
 //	hello   -> dial       the hello is whole and its route forwards
+//	hello   -> turn       the same, but the server gets so many connections a second
+//	turn    -> dial       its turn has come
 //	hello   -> goodbye    refused with an alert
 //	dial    -> relay      a server is connected
 //	relay   -> dial       the server failed before its first byte: the next one
@@ -35,6 +37,7 @@ type phase uint8
 
 const (
 	phaseHello phase = iota
+	phaseTurn
 	phaseDial
 	phaseRelay
 	phaseGoodbye
@@ -55,6 +58,7 @@ type conn struct {
 	tls    bool  // a hello was read: a server must answer it
 	waits  bool  // counted by the engine's limit of waiting hellos
 	queued bool  // in the loop's ready list
+	header bool  // a PROXY header is still to come
 	old    bool  // lived for settleAfter: the server's socket has all its options
 
 	slot, gen uint32 // where the loop keeps it, and which tenant of the slot it is
@@ -76,6 +80,7 @@ type conn struct {
 	bye    *parting         // set once the end is decided: by a broken server, in goodbye and awaitAck
 
 	client netip.AddrPort
+	local  *netip.AddrPort // where the client connected to, if a PROXY header said so
 	name   string
 	alpn   string
 }

@@ -16,7 +16,7 @@ type counters struct {
 	servers  []serverCounters    // by server
 	failures []map[Reason]uint64 // by server
 
-	bytes []serverBytes // by server
+	bytes []*serverBytes // by server
 }
 
 type serverCounters struct{ connections, failovers uint64 }
@@ -27,14 +27,21 @@ type serverBytes struct {
 	_     [48]byte
 }
 
-func (k *counters) init(listeners, routes, servers int) {
-	k.accepts = make([]uint64, listeners)
-	k.endings = make([]map[Ending]uint64, listeners)
-	k.routes = make([]uint64, routes)
-	k.servers = make([]serverCounters, servers)
-	k.failures = make([]map[Reason]uint64, servers)
-	k.bytes = make([]serverBytes, servers)
+// grow makes room for what is new.
+func (k *counters) grow(n sizes) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.accepts = longer(k.accepts, n.listeners)
+	k.endings = longer(k.endings, n.listeners)
+	k.routes = longer(k.routes, n.routes)
+	k.servers = longer(k.servers, n.servers)
+	k.failures = longer(k.failures, n.servers)
+	for len(k.bytes) < n.servers {
+		k.bytes = append(k.bytes, new(serverBytes))
+	}
 }
+
+func longer[T any](s []T, n int) []T { return append(s, make([]T, n-len(s))...) }
 
 func (k *counters) accepted(listener int) {
 	k.mu.Lock()

@@ -20,7 +20,12 @@ func (l *loop) schedule(c *conn) {
 func (l *loop) due(c *conn) (time.Duration, *wheel) {
 	switch c.phase {
 	case phaseHello:
-		return c.helloDeadline(), &l.coarse
+		if at := c.helloDeadline(); !c.header || at != 0 && at < c.headerDeadline() {
+			return at, &l.coarse
+		}
+		return c.headerDeadline(), &l.coarse
+	case phaseTurn:
+		return c.search.turn, &l.fine
 	case phaseDial:
 		return c.attemptDeadline(cmp.Or(c.pool.ConnectTimeout, DefaultConnectTimeout)), &l.fine
 	case phaseRelay:
@@ -69,6 +74,8 @@ func (l *loop) expired(c *conn) {
 	switch c.phase {
 	case phaseHello:
 		l.finish(c, Culvert, ReasonHelloTimeout)
+	case phaseTurn:
+		l.turnCame(c)
 	case phaseDial:
 		l.failOver(c, ReasonConnectTimeout)
 	case phaseRelay:

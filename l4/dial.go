@@ -10,6 +10,10 @@ import (
 
 // startDial begins the search for a server for c, whose pool is known.
 func (l *loop) startDial(c *conn) {
+	l.announce(c)
+	if c.pool.RetryBudget > 0 {
+		c.pool.budget.pay(c.pool.RetryBudget)
+	}
 	a := c.search
 	a.sel.Reset(c.client.Addr())
 	a.limit = l.now + c.pool.failoverTimeout()
@@ -38,7 +42,7 @@ func (l *loop) dial(c *conn) {
 		c.server = srv
 		c.search.tries++
 		c.search.picked, c.search.since = l.now, l.now
-		if l.connect(c) {
+		if l.awaitTurn(c) || l.connect(c) {
 			return
 		}
 	}
@@ -47,11 +51,7 @@ func (l *loop) dial(c *conn) {
 // connect starts an attempt at c.server and reports whether it stands, or c
 // ended.
 func (l *loop) connect(c *conn) bool {
-	open := socket.Dial
-	if len(c.search.hello) > 0 {
-		open = socket.DialToWrite
-	}
-	fd, done, errno := open(c.target())
+	fd, done, errno := l.dialFrom(c)
 	switch {
 	case exhausted(errno):
 		l.noResources(c, errno)
@@ -170,7 +170,7 @@ func (l *loop) connected(c *conn, n int) {
 func (c *conn) target() *socket.Target { return &c.pool.Targets[c.server.Index()] }
 
 // serverID is the index of the present server in the engine's counters.
-func (c *conn) serverID() int { return c.pool.first + c.server.Index() }
+func (c *conn) serverID() int { return c.pool.ids[c.server.Index()] }
 
 func (p *Pool) failoverTimeout() time.Duration {
 	return cmp.Or(p.FailoverTimeout, DefaultFailoverTimeout)

@@ -24,19 +24,21 @@ type Hooks struct {
 
 // Engine serves a Config. Its methods are safe for concurrent use.
 type Engine struct {
-	cfg   *Config
-	hooks Hooks
-	start time.Time
-	loops []*loop
-	done  sync.WaitGroup
-	addrs []socket.Addr
+	hooks   Hooks
+	start   time.Time
+	loops   []*loop
+	done    sync.WaitGroup
+	catalog catalog
 
-	listeners []*listenerState
-	servers   []serverRef
-	routes    []routeRef
+	reloading sync.Mutex
+	stopping  atomic.Bool
 
-	maxConns int64
-	maxKept  int64
+	// Of connections that came from another process.
+	former      map[string]*accepter // by Listener.Key
+	formerPools []*Pool
+
+	maxConns atomic.Int64
+	maxKept  atomic.Int64
 	active   atomic.Int64
 	kept     atomic.Int64 // bytes held for flows
 	hellos   atomic.Int64 // bytes of large hellos
@@ -45,97 +47,83 @@ type Engine struct {
 	pipes    pipeBudget
 }
 
-// serverRef and routeRef say what a counter's index stands for.
-type serverRef struct {
-	pool   string
-	server *balancer.Server
-}
-
-type routeRef struct{ listener, route, pool string }
-
 // DefaultLoops is how many event loops an Engine has when the Config does not
 // say: one per processor that the process may run on. A CPU quota (cgroup) is
 // not looked at.
 func DefaultLoops() int { return runtime.NumCPU() }
 
+// Inheritance is what an Engine has from another process. The zero value is
+// nothing.
+type Inheritance struct {
+	// Sockets are listening descriptors, by Listener.Key. The Engine takes
+	// those of its listeners; the others stay the caller's.
+	Sockets map[string][]int
+}
+
 // Start binds the listeners of cfg and serves. When one cannot be bound none
 // stays open. cfg must not be changed afterwards, nor given to another Engine.
 // Start raises GOMAXPROCS to one more than there are loops if it is not.
 func Start(cfg *Config, hooks Hooks) (*Engine, error) {
-	e := &Engine{cfg: cfg, hooks: hooks, start: time.Now()}
+	e, err := Prepare(cfg, hooks, Inheritance{})
+	if err == nil {
+		e.Run()
+	}
+	return e, err
+}
+
+// Prepare is Start, but that nothing is served before Run: clients wait in the
+// kernel's queues. Listeners for which there are sockets are not bound.
+func Prepare(cfg *Config, hooks Hooks, from Inheritance) (*Engine, error) {
+	e := &Engine{hooks: hooks, start: time.Now(), catalog: newCatalog(), former: map[string]*accepter{}}
+	e.catalog.cfg = cfg
 	if e.hooks.Now == nil {
 		e.hooks.Now = func() time.Duration { return time.Since(e.start) }
 	}
-	e.setLimits()
-	e.number()
-	if err := e.open(); err != nil {
-		for _, l := range e.loops {
-			l.close()
-		}
+	e.start = e.start.Add(-e.now()) // another clock may have begun earlier
+	e.pipes.maxPipes, e.pipes.maxBytes = pipeShare(socket.Limits())
+	e.setLimits(cfg.Limits)
+	if err := e.open(cfg, from); err != nil {
+		e.Discard()
 		return nil, err
-	}
-	for _, l := range e.loops {
-		e.done.Go(l.run)
 	}
 	return e, nil
 }
 
-// setLimits derives what is left open in the Config from what the process may
-// use.
-func (e *Engine) setLimits() {
-	lim := e.cfg.Limits
-	fds := socket.Limits()
-	e.pipes.maxPipes, e.pipes.maxBytes = pipeShare(fds)
-	e.maxConns = maxConnections(fds, e.pipes.maxPipes)
-	if n := int64(lim.Connections); n > 0 && n < e.maxConns {
-		e.maxConns = n
-	}
-	e.maxKept = lim.KeptBytes
-	if e.maxKept <= 0 {
-		e.maxKept = DefaultKeptBytes
-	}
-	e.waiting.max = int32(cmp.Or(lim.HelloPerPrefix, DefaultHelloPerPrefix))
-}
-
-// number gives every route and server its index in the counters.
-func (e *Engine) number() {
-	seen := map[*Pool]bool{}
-	addPool := func(p *Pool) {
-		if p == nil || seen[p] {
-			return
-		}
-		seen[p] = true
-		p.first = len(e.servers)
-		for _, s := range p.Balancer.Servers() {
-			e.servers = append(e.servers, serverRef{p.Balancer.Name(), s})
-		}
-	}
-	for _, ln := range e.cfg.Listeners {
-		e.listeners = append(e.listeners, &listenerState{max: int64(ln.MaxConnections)})
-		addPool(ln.Pool)
-		addPool(ln.Plaintext)
-		if ln.Table == nil {
-			continue
-		}
-		for _, r := range ln.Table.Routes() {
-			r.id = len(e.routes)
-			ref := routeRef{listener: ln.Name, route: r.Label()}
-			if r.Pool != nil {
-				ref.pool = r.Pool.Balancer.Name()
-			}
-			e.routes = append(e.routes, ref)
-			addPool(r.Pool)
-		}
+// Run begins to serve.
+func (e *Engine) Run() {
+	for _, l := range e.loops {
+		e.done.Go(l.run)
 	}
 }
 
-// open makes the loops and binds the listeners.
-func (e *Engine) open() error {
-	n := e.cfg.Loops
+// Discard frees an Engine that will not Run. Connections that it took over are
+// closed on this side only: another process has them, too.
+func (e *Engine) Discard() {
+	for _, l := range e.loops {
+		l.abandon()
+		l.close()
+	}
+}
+
+// setLimits derives what is left open in lim from what the process may use.
+func (e *Engine) setLimits(lim Limits) {
+	most := maxConnections(socket.Limits(), e.pipes.maxPipes)
+	if n := int64(lim.Connections); n > 0 && n < most {
+		most = n
+	}
+	e.maxConns.Store(most)
+	e.maxKept.Store(cmp.Or(max(lim.KeptBytes, 0), DefaultKeptBytes))
+	e.waiting.max.Store(int32(cmp.Or(lim.HelloPerPrefix, DefaultHelloPerPrefix)))
+}
+
+// open makes the loops and opens the listeners.
+func (e *Engine) open(cfg *Config, from Inheritance) error {
+	n := cfg.Loops
 	if n <= 0 {
 		n = DefaultLoops()
 	}
 	reserveProcessor(n)
+	sizes := e.catalog.enter(cfg)
 	for i := range n {
 		poll, err := socket.NewPoller()
 		if err != nil {
@@ -144,12 +132,11 @@ func (e *Engine) open() error {
 		l := &loop{eng: e, id: i, poll: poll, buf: make([]byte, bufferSize), names: interner{}}
 		l.fine.tick, l.coarse.tick = fineTick, coarseTick
 		l.pipes = newPipePool(&e.pipes)
-		l.early = make([]earlyWrite, len(e.servers))
-		l.counters.init(len(e.listeners), len(e.routes), len(e.servers))
+		l.grow(sizes)
 		e.loops = append(e.loops, l)
 	}
-	for i, ln := range e.cfg.Listeners {
-		if err := e.bind(i, ln); err != nil {
+	for _, ln := range cfg.Listeners {
+		if err := e.bind(ln, from.Sockets[ln.Key()]); err != nil {
 			return err
 		}
 	}
@@ -168,7 +155,16 @@ func reserveProcessor(loops int) {
 
 // Addrs returns where the listeners are bound, in the order of the Config:
 // a port given as 0 has become a real one.
-func (e *Engine) Addrs() []socket.Addr { return e.addrs }
+func (e *Engine) Addrs() []socket.Addr {
+	k := &e.catalog
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var all []socket.Addr
+	for _, ln := range k.cfg.Listeners {
+		all = append(all, k.listeners[ln.Key()].addr)
+	}
+	return all
+}
 
 // Loops returns how many event loops there are.
 func (e *Engine) Loops() int { return len(e.loops) }

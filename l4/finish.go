@@ -59,7 +59,7 @@ func (c *conn) finalReason(by Party, r Reason) Reason {
 
 // writeRecord tells the counters and whoever listens how c went.
 func (l *loop) writeRecord(c *conn, by Party, r Reason) {
-	l.counters.ended(c.from.id, by, r)
+	l.counters.ended(c.from.shared.id, by, r)
 	if l.eng.hooks.Record == nil {
 		return
 	}

@@ -25,13 +25,13 @@ func transfer(from, to *net.TCPConn, seed uint64, n int64) error {
 	return errors.Join(err, <-sent)
 }
 
-var sizes = []int64{0, 1, 2, 1000, 4096, 16 << 10, 64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10, 200_000, 256 << 10, 1 << 20, 10 << 20}
+var streamSizes = []int64{0, 1, 2, 1000, 4096, 16 << 10, 64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10, 200_000, 256 << 10, 1 << 20, 10 << 20}
 
 func TestHalfCloseIsKept(t *testing.T) {
 	p := startPairs(t, 0, nil)
 	for round := range soak(4, 80) {
-		for _, n := range sizes {
-			for _, m := range sizes[round%2*7 : round%2*7+7] {
+		for _, n := range streamSizes {
+			for _, m := range streamSizes[round%2*7 : round%2*7+7] {
 				if n+m > 11<<20 {
 					continue
 				}
@@ -61,7 +61,7 @@ func noHalfClose(c *Config) { c.Listeners[0].Session.KeepHalfClose = SwitchOff }
 func TestWithoutHalfCloseTheServersEndEndsBoth(t *testing.T) {
 	p := startPairs(t, 0, noHalfClose)
 	for i := range soak(100, 1000) {
-		n := sizes[i%len(sizes)]
+		n := streamSizes[i%len(streamSizes)]
 		c, s := p.connect()
 		if err := transfer(s, c, 1, n); err != nil {
 			t.Fatal(err)
@@ -79,7 +79,7 @@ func TestWithoutHalfCloseTheServersEndEndsBoth(t *testing.T) {
 func TestWithoutHalfCloseTheClientsEndEndsBoth(t *testing.T) {
 	p := startPairs(t, 0, noHalfClose)
 	for i := range soak(100, 1000) {
-		n := sizes[i%len(sizes)]
+		n := streamSizes[i%len(streamSizes)]
 		c, s := p.connect()
 		if err := transfer(c, s, 1, n); err != nil {
 			t.Fatal(err)
@@ -154,12 +154,12 @@ func TestBothCloseAtOnce(t *testing.T) {
 // The last bytes and the FIN may come in one segment, and in one event.
 func TestFINInTheSegmentOfTheLastByte(t *testing.T) {
 	p := startPairs(t, 0, func(c *Config) { c.Loops = 1 })
-	for i := range soak(8, 100) * len(sizes) {
-		n := sizes[i%len(sizes)]
+	for i := range soak(8, 100) * len(streamSizes) {
+		n := streamSizes[i%len(streamSizes)]
 		c, s := p.connect()
 		for _, d := range []struct{ from, to *net.TCPConn }{{c, s}, {s, c}} {
 			release := func() {}
-			if n < 32<<10 && i/len(sizes)%2 == 0 {
+			if n < 32<<10 && i/len(streamSizes)%2 == 0 {
 				release = p.hold()
 			}
 			cork(t, d.from)

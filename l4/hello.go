@@ -58,7 +58,15 @@ func (l *loop) moreHello(c *conn, b []byte) bool {
 	}
 	a := c.search
 	a.hello = appendBounded(a.hello, b, c.maxHello()+helloSlack)
-	if !l.countHello(c) {
+	if !l.countHello(c) || c.header && !l.takeHeader(c) {
+		return false
+	}
+	if c.header {
+		return true // its sender is trusted, and many clients' one
+	}
+	if c.from.cfg.Table == nil {
+		c.pool = c.from.cfg.Pool
+		l.startDial(c)
 		return false
 	}
 	err := a.parser.Parse(a.hello, &l.hello)
@@ -108,7 +116,7 @@ func (l *loop) countHello(c *conn) bool {
 	}
 	grown := size - c.search.counted
 	c.search.counted = size
-	if l.eng.hellos.Add(int64(grown)) > l.eng.maxKept/2 {
+	if l.eng.hellos.Add(int64(grown)) > l.eng.maxKept.Load()/2 {
 		l.finish(c, Culvert, ReasonMemoryLimit)
 		return false
 	}
@@ -117,14 +125,14 @@ func (l *loop) countHello(c *conn) bool {
 
 // waitForHello arms the deadline, which counts from accept and is absolute.
 func (l *loop) waitForHello(c *conn) {
-	if !l.startWaiting(c) {
+	if !c.header && !l.startWaiting(c) {
 		return
 	}
 	if !l.watch(c, client) {
 		l.noResources(c, syscall.ENOMEM)
 		return
 	}
-	if c.timer.in == nil {
+	if c.timer.in == nil || c.from.cfg.Proxied {
 		l.schedule(c)
 	}
 }

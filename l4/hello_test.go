@@ -104,11 +104,11 @@ func TestHelloSplitAcrossRecordsAndSegmentsIsRouted(t *testing.T) {
 	for name, wire := range hellos(t) {
 		for n := range soak(100, 2000) {
 			msg := messageOf(wire)
-			var sizes []int
-			for left := len(msg); left > 0; left -= sizes[len(sizes)-1] {
-				sizes = append(sizes, 1+rng.IntN(min(left, 1+len(msg)/4)))
+			var streamSizes []int
+			for left := len(msg); left > 0; left -= streamSizes[len(streamSizes)-1] {
+				streamSizes = append(streamSizes, 1+rng.IntN(min(left, 1+len(msg)/4)))
 			}
-			split := tlsRecords(msg, sizes...)
+			split := tlsRecords(msg, streamSizes...)
 			var pieces [][]byte
 			for rest := split; len(rest) > 0; {
 				n := 1 + rng.IntN(len(rest))

@@ -3,18 +3,20 @@ package l4
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cespare/xxhash/v2"
 )
 
 // reserve takes a place for a connection in the engine and in the listener,
 // exactly: no two loops can share the last one.
-func (e *Engine) reserve(s *listenerState) bool {
-	if e.active.Add(1) > e.maxConns {
+func (e *Engine) reserve(a *accepter) bool {
+	if e.active.Add(1) > e.maxConns.Load() {
 		e.active.Add(-1)
 		return false
 	}
-	if n := s.active.Add(1); s.max > 0 && n > s.max {
+	s, most := a.shared, int64(a.cfg.MaxConnections)
+	if n := s.active.Add(1); most > 0 && n > most {
 		s.active.Add(-1)
 		e.active.Add(-1)
 		return false
@@ -33,7 +35,7 @@ func (e *Engine) unreserve(s *listenerState) {
 // whose hello arrives whole with the accept never come here. Safe for
 // concurrent use.
 type prefixLimit struct {
-	max    int32 // <= 0: no limit
+	max    atomic.Int32 // <= 0: no limit
 	shards [64]struct {
 		sync.Mutex
 		count map[netip.Addr]int32
@@ -53,14 +55,14 @@ func prefixOf(a netip.Addr) netip.Addr {
 
 // enter counts one more connection, or reports that there are too many.
 func (p *prefixLimit) enter(a netip.Addr) bool {
-	if p.max <= 0 || !a.IsValid() {
+	if !a.IsValid() {
 		return true
 	}
 	key := prefixOf(a)
 	s := &p.shards[shardOf(key)]
 	s.Lock()
 	defer s.Unlock()
-	if s.count[key] >= p.max {
+	if most := p.max.Load(); most > 0 && s.count[key] >= most {
 		return false
 	}
 	if s.count == nil {
@@ -72,7 +74,7 @@ func (p *prefixLimit) enter(a netip.Addr) bool {
 
 // leave is the reverse of a successful enter.
 func (p *prefixLimit) leave(a netip.Addr) {
-	if p.max <= 0 || !a.IsValid() {
+	if !a.IsValid() {
 		return
 	}
 	key := prefixOf(a)

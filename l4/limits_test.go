@@ -47,7 +47,8 @@ func TestPrefixOfAnAddress(t *testing.T) {
 
 func TestPrefixLimitIsExact(t *testing.T) {
 	const limit, tasks = 50, 16
-	p := prefixLimit{max: limit}
+	var p prefixLimit
+	p.max.Store(limit)
 	addr := func(prefix, host int) netip.Addr {
 		return netip.MustParseAddr(fmt.Sprintf("2001:db8:0:%x::%x", prefix, host))
 	}
@@ -85,7 +86,8 @@ func TestPrefixLimitIsExact(t *testing.T) {
 
 func TestNoPrefixLimit(t *testing.T) {
 	for _, limit := range []int32{0, -1} {
-		p := prefixLimit{max: limit}
+		var p prefixLimit
+		p.max.Store(limit)
 		for range 100000 {
 			if !p.enter(netip.Addr{}) {
 				t.Fatal("refused without a limit")
@@ -236,7 +238,7 @@ func TestWaitingListenerIsReportedAsPaused(t *testing.T) {
 func TestOneFullListenerLeavesTheOtherAlone(t *testing.T) {
 	o := startOrigin(t, echo)
 	full, free := plainListener(roundRobin(t, o.addr)), plainListener(roundRobin(t, o.addr))
-	full.MaxConnections = 3
+	full.MaxConnections, free.Name = 3, "free"
 	r := startRig(t, &Config{Listeners: []*Listener{full, free}, Loops: 2})
 	cr := r.crowd(50)
 	eventually(t, "the first is full", func() bool { return cr.served.Load() == 3 })

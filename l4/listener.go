@@ -11,51 +11,68 @@ import (
 	"culvert/l4/socket"
 )
 
-// bind opens listener i: a socket for each loop, or one that all share where
-// the kernel cannot have several.
-func (e *Engine) bind(i int, ln *Listener) error {
-	socks, err := e.sockets(ln)
+// bind opens a listener, with the sockets that there are already if any.
+func (e *Engine) bind(ln *Listener, inherited []int) error {
+	socks, err := e.sockets(ln, inherited)
 	if err != nil {
 		return err
 	}
-	e.addrs = append(e.addrs, socks[0].Addr())
-	for n, l := range e.loops {
-		a := &accepter{cfg: ln, id: i, index: len(l.accepters), sock: socks[n], flags: socket.In, shared: e.listeners[i]}
-		if ln.Address.IsUnix() {
-			a.flags |= socket.Exclusive
-		}
-		l.accepters = append(l.accepters, a)
-		if errno := l.watchAccepter(a); errno != 0 {
-			return fmt.Errorf("watch %s: %w", ln.Address, errno)
+	for i, l := range e.loops {
+		for _, sock := range socks[i] {
+			if errno := l.open(ln, sock); errno != 0 {
+				return fmt.Errorf("watch %s: %w", ln.Address, errno)
+			}
 		}
 	}
 	return nil
 }
 
-func (e *Engine) sockets(ln *Listener) ([]*socket.Listener, error) {
+// listenOptions are those of the listener's sockets.
+func (ln *Listener) listenOptions() socket.ListenOptions {
 	opt := socket.ListenOptions{Options: ln.TCP, ReusePort: !ln.Address.IsUnix(), Backlog: ln.Backlog}
 	if ln.Table != nil {
 		opt.DeferAccept = time.Second
 	}
-	first, err := e.firstSocket(ln.Address, opt)
+	return opt
+}
+
+// sockets returns those of each loop: at least one. Of inherited ones each is
+// in some loop, because each has a queue of its own.
+func (e *Engine) sockets(ln *Listener, inherited []int) ([][]*socket.Listener, error) {
+	opt := ln.listenOptions()
+	socks, err := inherit(ln, inherited, opt)
+	if err == nil && len(socks) == 0 {
+		var first *socket.Listener
+		if first, err = e.firstSocket(ln.Address, opt); err == nil {
+			socks = append(socks, first)
+		}
+	}
+	for err == nil && len(socks) < len(e.loops) {
+		var next *socket.Listener
+		if next, err = socks[0].Another(opt); err == nil {
+			socks = append(socks, next)
+		}
+	}
 	if err != nil {
+		closeAll(socks)
 		return nil, err
 	}
-	socks := []*socket.Listener{first}
-	for range e.loops[1:] {
-		var next *socket.Listener
-		if ln.Address.IsUnix() {
-			next, err = first.Share()
-		} else {
-			next, err = socket.Listen(first.Addr(), opt)
-		}
+	e.catalog.bound(ln, socks[0].Addr())
+	byLoop := make([][]*socket.Listener, len(e.loops))
+	for i, sock := range socks {
+		byLoop[i%len(e.loops)] = append(byLoop[i%len(e.loops)], sock)
+	}
+	return byLoop, nil
+}
+
+// inherit checks the descriptors that another process had for ln.
+func inherit(ln *Listener, fds []int, opt socket.ListenOptions) (socks []*socket.Listener, err error) {
+	for _, fd := range fds {
+		sock, err := socket.Inherit(fd, ln.Address, opt)
 		if err != nil {
-			for _, s := range socks {
-				s.Close()
-			}
-			return nil, err
+			return socks, err
 		}
-		socks = append(socks, next)
+		socks = append(socks, sock)
 	}
 	return socks, nil
 }
@@ -78,7 +95,6 @@ func (e *Engine) firstSocket(a socket.Addr, opt socket.ListenOptions) (*socket.L
 // what one turn leaves in the queue is reported again.
 type accepter struct {
 	cfg    *Listener
-	id     int // index of the listener in the engine
 	index  int // in the loop
 	sock   *socket.Listener
 	flags  uint32
@@ -101,7 +117,8 @@ func (l *loop) watchAccepter(a *accepter) socket.Errno {
 
 // listenerState is what the loops share about a listener.
 type listenerState struct {
-	max    int64 // 0: no limit of its own
+	id     int         // in the counters
+	addr   socket.Addr // where it is bound
 	active atomic.Int64
 	paused atomic.Int64 // loops in which it does not accept
 	spell  spell

@@ -53,6 +53,8 @@ type loop struct {
 	counters  counters
 	busy      int // turns since the goroutine last waited
 
+	sourceTurn uint32 // whose turn it is among a pool's source addresses
+
 	mail     mailbox
 	draining bool
 	stopped  bool
@@ -149,6 +151,8 @@ func (l *loop) advance(c *conn) {
 	switch c.phase {
 	case phaseHello:
 		l.readHello(c)
+	case phaseTurn:
+		l.clientGone(c)
 	case phaseDial:
 		l.dialing(c)
 	case phaseRelay:

@@ -16,11 +16,11 @@ type shortage struct {
 }
 
 // fullBy says which limit a failed reserve ran into.
-func (e *Engine) fullBy(s *listenerState) shortage {
-	if s.max > 0 && s.active.Load() >= s.max {
-		return shortage{of: "max_connections", limit: s.max}
+func (e *Engine) fullBy(a *accepter) shortage {
+	if most := int64(a.cfg.MaxConnections); most > 0 && a.shared.active.Load() >= most {
+		return shortage{of: "max_connections", limit: most}
 	}
-	return shortage{of: "connections", limit: e.maxConns}
+	return shortage{of: "connections", limit: e.maxConns.Load()}
 }
 
 // pause stops accepting on a until a connection ends or a while has passed.

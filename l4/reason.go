@@ -25,6 +25,8 @@ func connectReason(e socket.Errno) Reason {
 		return ReasonRefused
 	case syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.EACCES, syscall.EPERM:
 		return ReasonUnreachable
+	case syscall.EADDRNOTAVAIL:
+		return ReasonNoPorts
 	case syscall.ETIMEDOUT:
 		return ReasonConnectTimeout
 	case syscall.ECONNRESET, syscall.EPIPE:

@@ -77,7 +77,10 @@ const (
 	ReasonLifetime         Reason = "lifetime"           // the listener's or pool's limit of age
 	ReasonDrained          Reason = "drained"            // still open at the end of the drain
 
-	ReasonHelloTimeout  Reason = "hello_timeout"   // no whole hello in time
+	ReasonProxyUntrusted Reason = "proxy_untrusted" // a PROXY header is required, and its sender is not trusted
+	ReasonProxyHeader    Reason = "proxy_header"    // none, or a bad one
+
+	ReasonHelloTimeout  Reason = "hello_timeout"   // no whole hello, or PROXY header, in time
 	ReasonHelloClosed   Reason = "hello_closed"    // the client left before its hello was whole
 	ReasonHelloLimit    Reason = "hello_limit"     // too many waiting connections from one prefix
 	ReasonMemoryLimit   Reason = "memory_limit"    // the bound on kept bytes
@@ -89,7 +92,10 @@ const (
 	ReasonServersFull     Reason = "servers_full"     // every server is at its max_conns
 	ReasonTriesExhausted  Reason = "tries_exhausted"  // the last allowed attempt failed
 	ReasonFailoverTimeout Reason = "failover_timeout" // the time for all attempts ran out
+	ReasonRetryBudget     Reason = "retry_budget"     // too many of the pool's connections needed further attempts
 
+	ReasonRateLimited      Reason = "rate_limited" // the server's next free turn is too far away
+	ReasonNoPorts          Reason = "no_ports"     // no port is left to dial the server from
 	ReasonRefused          Reason = "connect_refused"
 	ReasonUnreachable      Reason = "connect_unreachable"
 	ReasonConnectTimeout   Reason = "connect_timeout"

@@ -1,8 +1,9 @@
 package l4
 
 import (
-	"culvert/l4/socket"
 	"syscall"
+
+	"culvert/l4/socket"
 )
 
 // flow is one direction: from the end it is indexed by to the other.

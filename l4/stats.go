@@ -49,59 +49,87 @@ type ServerStats struct {
 	Failovers   uint64            // failed attempts that another server followed
 }
 
-// Stats sums the counters of all loops.
+// Stats sums the counters of all loops, for what is in the Config now.
 func (e *Engine) Stats() *Stats {
 	s := &Stats{
 		KeptBytes: e.kept.Load() + e.hellos.Load(),
 		Pipes:     e.pipes.pipes.Load(),
 		Paused:    e.paused.Load(),
 
-		MaxConnections: e.maxConns,
+		MaxConnections: e.maxConns.Load(),
 	}
-	e.nameStats(s)
+	e.catalog.mu.Lock()
+	defer e.catalog.mu.Unlock()
+	ids := e.catalog.layOut(s)
 	for _, l := range e.loops {
-		l.counters.addTo(s)
+		l.counters.addTo(s, &ids)
 	}
 	return s
 }
 
-// nameStats lays out s: one entry for each listener, route and server.
-func (e *Engine) nameStats(s *Stats) {
-	for i, ln := range e.cfg.Listeners {
+// statIDs are the indexes in the counters of what a Stats has entries for.
+type statIDs struct{ listeners, routes, servers []int }
+
+// layOut makes an entry of s for each listener, route and server.
+func (k *catalog) layOut(s *Stats) (ids statIDs) {
+	for _, ln := range k.cfg.Listeners {
+		state := k.listeners[ln.Key()]
+		ids.listeners = append(ids.listeners, state.id)
 		s.Listeners = append(s.Listeners, ListenerStats{
-			Name: ln.Name, Active: e.listeners[i].active.Load(), Ended: map[Ending]uint64{},
+			Name: ln.Name, Active: state.active.Load(), Ended: map[Ending]uint64{},
 		})
+		if ln.Table == nil {
+			continue
+		}
+		for _, r := range ln.Table.Routes() {
+			ref := ln.routeRef(r)
+			ids.routes = append(ids.routes, r.id)
+			s.Routes = append(s.Routes, RouteStats{Listener: ref.listener, Route: ref.route, Pool: ref.pool})
+		}
 	}
-	for _, r := range e.routes {
-		s.Routes = append(s.Routes, RouteStats{Listener: r.listener, Route: r.route, Pool: r.pool})
+	for _, p := range k.cfg.Pools() {
+		ids.servers = append(ids.servers, p.ids...)
+		for _, sv := range p.Balancer.Servers() {
+			s.Servers = append(s.Servers, ServerStats{
+				Pool: p.Balancer.Name(), Server: sv, Active: sv.Active(), Failures: map[Reason]uint64{},
+			})
+		}
 	}
-	for _, r := range e.servers {
-		s.Servers = append(s.Servers, ServerStats{
-			Pool: r.pool, Server: r.server, Active: r.server.Active(), Failures: map[Reason]uint64{},
-		})
-	}
+	return ids
 }
 
-func (k *counters) addTo(s *Stats) {
+// addTo adds what the loop counted. It may not have heard yet of what a reload
+// brought.
+func (k *counters) addTo(s *Stats, ids *statIDs) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for i, n := range k.accepts {
-		s.Listeners[i].Accepted += n
-		for how, n := range k.endings[i] {
+	for i, id := range ids.listeners {
+		if id >= len(k.accepts) {
+			continue
+		}
+		s.Listeners[i].Accepted += k.accepts[id]
+		for how, n := range k.endings[id] {
 			s.Listeners[i].Ended[how] += n
 		}
 	}
-	for i, n := range k.routes {
-		s.Routes[i].Taken += n
-	}
-	for i := range k.servers {
-		sv := &s.Servers[i]
-		sv.Connections += k.servers[i].connections
-		sv.Failovers += k.servers[i].failovers
-		sv.BytesUp += k.bytes[i].flows[client].Load()
-		sv.BytesDown += k.bytes[i].flows[server].Load()
-		for why, n := range k.failures[i] {
-			sv.Failures[why] += n
+	for i, id := range ids.routes {
+		if id < len(k.routes) {
+			s.Routes[i].Taken += k.routes[id]
 		}
+	}
+	for i, id := range ids.servers {
+		if id < len(k.servers) {
+			k.addServer(&s.Servers[i], id)
+		}
+	}
+}
+
+func (k *counters) addServer(sv *ServerStats, id int) {
+	sv.Connections += k.servers[id].connections
+	sv.Failovers += k.servers[id].failovers
+	sv.BytesUp += k.bytes[id].flows[client].Load()
+	sv.BytesDown += k.bytes[id].flows[server].Load()
+	for why, n := range k.failures[id] {
+		sv.Failures[why] += n
 	}
 }

@@ -69,6 +69,13 @@ func (l *loop) evict(c *conn, f side) bool {
 	if (large && !l.pipes.scarce()) || l.eng.pressed() {
 		return false
 	}
+	l.emptyPipe(fl)
+	fl.watched = false
+	return true
+}
+
+// emptyPipe moves what the pipe of fl holds to memory.
+func (l *loop) emptyPipe(fl *flow) {
 	b := make([]byte, fl.pipe.Len)
 	for n := 0; fl.pipe.Len > 0; {
 		m, e := fl.pipe.Read(b[n:])
@@ -79,6 +86,5 @@ func (l *loop) evict(c *conn, f side) bool {
 	}
 	l.giveBack(fl)
 	l.setKept(fl, b)
-	fl.splicing, fl.watched = false, false
-	return true
+	fl.splicing = false
 }

@@ -72,7 +72,7 @@ func TestAbortSendsAReset(t *testing.T) {
 func TestCloseSendsAnEnd(t *testing.T) {
 	l := loopback(t)
 	target := NewTarget(l.Addr())
-	a, _, e := Dial(&target)
+	a, _, e := Dial(&target, Dialing{})
 	if e != 0 {
 		t.Fatal(e)
 	}

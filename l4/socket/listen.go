@@ -32,10 +32,11 @@ type ListenOptions struct {
 
 // Listener is a listening socket. One goroutine at a time may use it.
 type Listener struct {
-	fd   int
-	addr Addr
-	peer unix.RawSockaddrAny // where accept4 writes
-	size uint32
+	fd     int
+	addr   Addr
+	shared bool
+	peer   unix.RawSockaddrAny // where accept4 writes
+	size   uint32
 }
 
 // Listen opens a listening socket at a.
@@ -49,7 +50,7 @@ func Listen(a Addr, o ListenOptions) (*Listener, error) {
 
 func listen(a Addr, o ListenOptions) (*Listener, error) {
 	if a.IsUnix() {
-		if err := removeStale(a); err != nil {
+		if err := RemoveStale(a); err != nil {
 			return nil, err
 		}
 	}
@@ -108,9 +109,7 @@ func bound(a Addr, o ListenOptions) (int, error) {
 func startListening(fd int, a Addr, o ListenOptions) error {
 	if !a.IsUnix() {
 		o.apply(fd)
-		if o.DeferAccept > 0 {
-			setInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds(o.DeferAccept))
-		}
+		setInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds(o.DeferAccept))
 	}
 	backlog := o.Backlog
 	if backlog <= 0 {
@@ -127,6 +126,10 @@ func localAddr(fd int, a Addr) Addr {
 	return Addr{ip: netip.AddrPortFrom(a.ip.Addr(), boundTo(fd).Port())}
 }
 
+// LocalAddr returns the address of fd's own end, an IPv4-mapped one as IPv4;
+// the zero AddrPort for a unix socket.
+func LocalAddr(fd int) netip.AddrPort { return boundTo(fd) }
+
 // boundTo is the address of fd's own end, zero when it cannot be told.
 func boundTo(fd int) netip.AddrPort {
 	var raw unix.RawSockaddrAny
@@ -135,9 +138,9 @@ func boundTo(fd int) netip.AddrPort {
 	return fromKernel(&raw)
 }
 
-// removeStale removes a socket file that no process listens on any more. A
-// live one, or a file of another kind, is an error.
-func removeStale(a Addr) error {
+// RemoveStale removes the file of a unix socket that no process listens on any
+// more. A live one, or a file of another kind, is an error.
+func RemoveStale(a Addr) error {
 	info, err := os.Lstat(a.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -149,7 +152,7 @@ func removeStale(a Addr) error {
 		return errors.New("the path exists and is not a socket")
 	}
 	t := NewTarget(a)
-	fd, _, e := Dial(&t)
+	fd, _, e := Dial(&t, Dialing{})
 	switch e {
 	case unix.ECONNREFUSED:
 		return os.Remove(a.path)
@@ -162,6 +165,10 @@ func removeStale(a Addr) error {
 
 // Addr returns where l is bound.
 func (l *Listener) Addr() Addr { return l.addr }
+
+// Apply sets o anew. ReusePort cannot change any more, and sockets that were
+// accepted before keep what they inherited.
+func (l *Listener) Apply(o ListenOptions) { _ = startListening(l.fd, l.addr, o) }
 
 // FD returns the descriptor, which l keeps owning.
 func (l *Listener) FD() int { return l.fd }
@@ -182,15 +189,29 @@ func (l *Listener) Accept() (int, netip.AddrPort, Errno) {
 	}
 }
 
-// Share returns a second Listener for the same socket, for another goroutine:
-// the way for unix sockets, which have no SO_REUSEPORT.
-func (l *Listener) Share() (*Listener, error) {
-	fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
+// Another returns a Listener for the same address and another goroutine: with
+// a queue of its own where the kernel can have several (SO_REUSEPORT), which
+// unix sockets and those of other programs may not, else the same socket.
+func (l *Listener) Another(o ListenOptions) (*Listener, error) {
+	if o.ReusePort && !l.shared && l.reusesPort() {
+		return Listen(l.addr, o)
 	}
-	return &Listener{fd: fd, addr: l.addr}, nil
+	fd, err := Duplicate(l.fd)
+	if err != nil {
+		return nil, err
+	}
+	l.shared = true
+	return &Listener{fd: fd, addr: l.addr, shared: true}, nil
 }
+
+func (l *Listener) reusesPort() bool {
+	v, err := unix.GetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	return err == nil && v != 0
+}
+
+// Shared reports whether another Listener has the same socket: both are to be
+// watched with Exclusive, or every connection wakes all.
+func (l *Listener) Shared() bool { return l.shared }
 
 // Close closes the socket. The connections in its accept queue are reset,
 // unless another Listener shares it.

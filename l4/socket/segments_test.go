@@ -49,16 +49,16 @@ func TestLastWriteSharesItsSegmentWithTheFIN(t *testing.T) {
 func TestHandshakeEndsWithTheFirstBytes(t *testing.T) {
 	tests := []struct {
 		name string
-		dial func(*Target) (int, bool, Errno)
+		how  Dialing
 		want int // SYN, then the data, which acknowledges; or an ACK between
 	}{
-		{"Dial", Dial, 3},
-		{"DialToWrite", DialToWrite, 2},
+		{"the peer may talk first", Dialing{}, 3},
+		{"who dials talks first", Dialing{TalksFirst: true}, 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			target := NewTarget(loopback(t).Addr())
-			fd, _, e := tt.dial(&target)
+			fd, _, e := Dial(&target, tt.how)
 			if e != 0 {
 				t.Fatal(e)
 			}

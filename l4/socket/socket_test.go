@@ -146,7 +146,7 @@ func accept(t *testing.T, l *Listener) (int, netip.AddrPort) {
 func dial(t *testing.T, a Addr) int {
 	t.Helper()
 	target := NewTarget(a)
-	fd, done, e := Dial(&target)
+	fd, done, e := Dial(&target, Dialing{})
 	if e != 0 {
 		t.Fatal(e)
 	}
@@ -220,7 +220,7 @@ func TestOneIPv6AddressTakesNoIPv4(t *testing.T) {
 
 func TestDialFailures(t *testing.T) {
 	refused := NewTarget(freeAddr(t))
-	fd, done, e := Dial(&refused)
+	fd, done, e := Dial(&refused, Dialing{})
 	if e == 0 {
 		await(t, fd, unix.POLLOUT)
 		e = Err(fd)
@@ -230,7 +230,7 @@ func TestDialFailures(t *testing.T) {
 		t.Errorf("got done %v, %v, want %v", done, e, syscall.ECONNREFUSED)
 	}
 	missing := NewTarget(unixAddr(t))
-	if fd, _, e := Dial(&missing); e != syscall.ENOENT || fd != -1 {
+	if fd, _, e := Dial(&missing, Dialing{}); e != syscall.ENOENT || fd != -1 {
 		t.Errorf("got %d, %v, want -1 and %v", fd, e, syscall.ENOENT)
 	}
 }
@@ -304,7 +304,7 @@ func TestShareOutlivesTheFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := first.Share()
+	second, err := first.Another(ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func TestOptionsAreSetOnBothKindsOfSocket(t *testing.T) {
 func TestDescriptorsAreNonBlockingAndClosedOnExec(t *testing.T) {
 	dialed, accepted := pair(t)
 	l := loopback(t)
-	shared, err := l.Share()
+	shared, err := l.Another(ListenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -460,7 +460,7 @@ func TestDialNeverConnectsToItself(t *testing.T) {
 	}
 	target := NewTarget(IP(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)))
 	for range 40_000 {
-		fd, _, e := Dial(&target)
+		fd, _, e := Dial(&target, Dialing{})
 		if e != 0 {
 			continue
 		}

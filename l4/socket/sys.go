@@ -120,8 +120,12 @@ func Unacked(fd int) int {
 
 // setInt sets an integer option. Errors are ignored: each caller sets options
 // that some kernels lack and that no correctness rests on.
-func setInt(fd, level, opt, v int) {
+func setInt(fd, level, opt, v int) { _ = trySetInt(fd, level, opt, v) }
+
+// trySetInt is setInt for who needs the option.
+func trySetInt(fd, level, opt, v int) Errno {
 	value := int32(v)
-	_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(opt),
+	_, _, e := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(opt),
 		uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
+	return e
 }

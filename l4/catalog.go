@@ -1,0 +1,103 @@
+package l4
+
+import (
+	"sync"
+
+	"culvert/balancer"
+	"culvert/l4/socket"
+)
+
+// catalog gives everything that is counted its index. What comes back with a
+// reload has its old one, and none is given twice, so that counters only grow;
+// what reloads bring that was never there before makes it larger.
+type catalog struct {
+	mu        sync.Mutex
+	cfg       *Config // what is served now
+	listeners map[string]*listenerState
+	routes    map[routeRef]int
+	servers   map[serverRef]int
+}
+
+// routeRef and serverRef say what a counter's index stands for.
+type routeRef struct{ listener, route, pool string }
+
+type serverRef struct{ pool, server, address string }
+
+// Key tells listeners apart: by address, those on a port of the kernel's
+// choice also by name.
+func (ln *Listener) Key() string {
+	if !ln.Address.IsUnix() && ln.Address.AddrPort().Port() == 0 {
+		return ln.Address.String() + " " + ln.Name
+	}
+	return ln.Address.String()
+}
+
+func newCatalog() catalog {
+	return catalog{
+		listeners: map[string]*listenerState{}, routes: map[routeRef]int{}, servers: map[serverRef]int{},
+	}
+}
+
+// sizes are how many of each there are.
+type sizes struct{ listeners, routes, servers int }
+
+func (k *catalog) sizes() sizes { return sizes{len(k.listeners), len(k.routes), len(k.servers)} }
+
+// enter gives all that is in cfg its index.
+func (k *catalog) enter(cfg *Config) sizes {
+	for _, p := range cfg.Pools() {
+		k.enterPool(p)
+	}
+	for _, ln := range cfg.Listeners {
+		k.enterListener(ln.Key())
+		if ln.Table == nil {
+			continue
+		}
+		for _, r := range ln.Table.Routes() {
+			r.id = number(k.routes, ln.routeRef(r))
+		}
+	}
+	return k.sizes()
+}
+
+func (k *catalog) enterPool(p *Pool) {
+	p.ids, p.budget = p.ids[:0], new(budget)
+	for _, s := range p.Balancer.Servers() {
+		p.ids = append(p.ids, number(k.servers, refOf(s)))
+	}
+}
+
+// bound notes where ln's sockets are, which may be new.
+func (k *catalog) bound(ln *Listener, at socket.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.enterListener(ln.Key()).addr = at
+}
+
+// enterListener returns the state of the listener with this key.
+func (k *catalog) enterListener(key string) *listenerState {
+	if k.listeners[key] == nil {
+		k.listeners[key] = &listenerState{id: len(k.listeners)}
+	}
+	return k.listeners[key]
+}
+
+// number returns the index of what, the next one if it is new.
+func number[K comparable](known map[K]int, what K) int {
+	id, ok := known[what]
+	if !ok {
+		id = len(known)
+		known[what] = id
+	}
+	return id
+}
+
+func refOf(s *balancer.Server) serverRef { return serverRef{s.Pool().Name(), s.Name(), s.Address()} }
+
+func (ln *Listener) routeRef(r *Route) routeRef {
+	ref := routeRef{listener: ln.Name, route: r.Label()}
+	if r.Pool != nil {
+		ref.pool = r.Pool.Balancer.Name()
+	}
+	return ref
+}

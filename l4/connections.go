@@ -1,0 +1,63 @@
+package l4
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Connection is what can be told of a connection that is being served.
+type Connection struct {
+	ID         uint64
+	Client     netip.AddrPort
+	Listener   string
+	ServerName string
+	ALPN       string // offered, joined with commas
+	Pool       string // "" before the route is known
+	Server     string // "" before one is picked
+	Start      time.Time
+	Idle       time.Duration // since the last byte moved
+	BytesUp    uint64
+	BytesDown  uint64
+}
+
+// Connections returns the connections that match, in no order. match runs on
+// the loops: it must be quick, and keep nothing.
+func (e *Engine) Connections(match func(*Connection) bool) []Connection {
+	parts := make([][]Connection, len(e.loops))
+	e.each(func(l *loop) {
+		l.matching(match, func(_ *conn, x *Connection) { parts[l.id] = append(parts[l.id], *x) })
+	})
+	var all []Connection
+	for _, p := range parts {
+		all = append(all, p...)
+	}
+	return all
+}
+
+// matching calls f for each connection of the loop that matches and whose end
+// is not decided yet.
+func (l *loop) matching(match func(*Connection) bool, f func(*conn, *Connection)) {
+	for _, c := range l.conns {
+		if c == nil || c.phase >= phaseGoodbye {
+			continue
+		}
+		if x := l.describe(c); match(&x) {
+			f(c, &x)
+		}
+	}
+}
+
+func (l *loop) describe(c *conn) Connection {
+	x := Connection{
+		ID: c.id, Client: c.client, Listener: c.from.cfg.Name, ServerName: c.name, ALPN: c.alpn,
+		Start: l.eng.wall(c.start), Idle: l.now - c.active,
+		BytesUp: c.flows[client].bytes, BytesDown: c.flows[server].bytes,
+	}
+	if c.pool != nil {
+		x.Pool = c.pool.Balancer.Name()
+	}
+	if c.server != nil {
+		x.Server = c.server.Name()
+	}
+	return x
+}

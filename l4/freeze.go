@@ -1,0 +1,129 @@
+package l4
+
+import (
+	"sync"
+
+	"culvert/l4/socket"
+)
+
+// Frozen is an Engine that holds still: nothing is accepted, read or written,
+// and no connection ends. What happens meanwhile waits in the kernel. It ends
+// with one call of Thaw or Leave.
+type Frozen struct {
+	eng    *Engine
+	decide chan struct{}
+	leave  bool // read after decide is closed
+	ended  sync.WaitGroup
+}
+
+// Freeze makes e hold still, so that another process can take its connections
+// over. Listeners that keep does not have, by Key, are emptied first: what
+// waits in their queues becomes connections. Freeze fails when e is stopping.
+// No Reload and no Shutdown begins before Thaw or Leave.
+func (e *Engine) Freeze(keep map[string]bool) (*Frozen, error) {
+	e.reloading.Lock()
+	if e.stopping.Load() {
+		e.reloading.Unlock()
+		return nil, ErrStopped
+	}
+	f := &Frozen{eng: e, decide: make(chan struct{})}
+	var still sync.WaitGroup
+	for _, l := range e.loops {
+		still.Add(1)
+		f.ended.Add(1)
+		l.post(func(l *loop) {
+			l.emptyQueues(keep)
+			still.Done()
+			<-f.decide
+			if f.leave {
+				l.abandon()
+			}
+			f.ended.Done()
+		})
+	}
+	still.Wait()
+	return f, nil
+}
+
+// emptyQueues accepts what waits on listeners that keep does not have.
+func (l *loop) emptyQueues(keep map[string]bool) {
+	for _, a := range l.accepters {
+		if !a.closed && !keep[a.cfg.Key()] {
+			for l.accept(a) {
+			}
+		}
+	}
+}
+
+// Thaw lets the engine go on as if nothing had been.
+func (f *Frozen) Thaw() { f.end(false) }
+
+// Leave ends the engine without a word to anybody: another process has its
+// connections. No Record is made of them. The Engine cannot be used
+// afterwards, except for Stats.
+func (f *Frozen) Leave() {
+	f.eng.stopping.Store(true)
+	f.end(true)
+	f.eng.done.Wait()
+}
+
+func (f *Frozen) end(leave bool) {
+	f.leave = leave
+	close(f.decide)
+	f.ended.Wait()
+	f.eng.reloading.Unlock()
+}
+
+// LastID returns the ID of the newest connection that there was.
+func (f *Frozen) LastID() uint64 {
+	last := uint64(0)
+	for _, l := range f.eng.loops {
+		last = max(last, l.seq*uint64(len(f.eng.loops))+uint64(l.id))
+	}
+	return last
+}
+
+// abandon closes the descriptors of all connections, which stay open in
+// another process, and ends the loop.
+func (l *loop) abandon() {
+	for _, c := range l.conns {
+		if c == nil || c.phase == phaseGone {
+			continue
+		}
+		c.phase = phaseGone
+		c.timer.remove()
+		l.dropFlow(c, client)
+		l.dropFlow(c, server)
+		for s := range c.ends {
+			if fd := c.ends[s].fd; fd >= 0 {
+				socket.Close(int(fd))
+			}
+		}
+		if c.server != nil {
+			c.server.Release()
+		}
+		l.eng.unreserve(c.from.shared)
+	}
+	l.stopped = true
+}
+
+// Sockets returns the listening descriptors by Listener.Key. They stay the
+// engine's.
+func (e *Engine) Sockets() map[string][]int {
+	parts := make([]map[string][]int, len(e.loops))
+	e.each(func(l *loop) {
+		parts[l.id] = map[string][]int{}
+		for _, a := range l.accepters {
+			if !a.closed {
+				parts[l.id][a.cfg.Key()] = append(parts[l.id][a.cfg.Key()], a.sock.FD())
+			}
+		}
+	})
+	all := map[string][]int{}
+	for _, p := range parts {
+		for key, fds := range p {
+			all[key] = append(all[key], fds...)
+		}
+	}
+	return all
+}

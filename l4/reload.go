@@ -1,0 +1,151 @@
+package l4
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+
+	"culvert/l4/socket"
+)
+
+// ErrStopped is what Reload returns once Shutdown has begun.
+var ErrStopped = errors.New("the engine is stopping")
+
+// Reload serves cfg from now on, or changes nothing and returns an error, when
+// an address cannot be bound. Listeners stay open where the address is the
+// same; those that are gone take what their accept queues hold and close.
+// Connections go on as they began, with the timeouts and the pool they began
+// with. Pools of cfg that succeed others should have adopted them
+// (balancer.Pool.Adopt). Config.Loops is not looked at. cfg must not be changed
+// afterwards, nor have been given to an Engine before.
+func (e *Engine) Reload(cfg *Config) error {
+	e.reloading.Lock()
+	defer e.reloading.Unlock()
+	if e.stopping.Load() {
+		return ErrStopped
+	}
+	fresh, err := e.bindNew(cfg)
+	if err != nil {
+		return err
+	}
+	k := &e.catalog
+	k.mu.Lock()
+	n := k.enter(cfg)
+	k.cfg = cfg
+	k.mu.Unlock()
+	e.setLimits(cfg.Limits)
+	e.each(func(l *loop) { l.adopt(cfg, n, fresh) })
+	return nil
+}
+
+// bindNew opens sockets for the listeners of cfg that have none, by listener
+// and loop.
+func (e *Engine) bindNew(cfg *Config) (map[*Listener][][]*socket.Listener, error) {
+	open := map[string]bool{}
+	for _, ln := range e.config().Listeners {
+		open[ln.Key()] = true
+	}
+	fresh := map[*Listener][][]*socket.Listener{}
+	for _, ln := range cfg.Listeners {
+		if open[ln.Key()] {
+			continue
+		}
+		socks, err := e.sockets(ln, nil)
+		if err != nil {
+			for _, all := range fresh {
+				closeAll(slices.Concat(all...))
+			}
+			return nil, err
+		}
+		fresh[ln] = socks
+	}
+	return fresh, nil
+}
+
+func closeAll(socks []*socket.Listener) {
+	for _, s := range socks {
+		s.Close()
+	}
+}
+
+// adopt makes the loop serve cfg.
+func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener][][]*socket.Listener) {
+	l.grow(n)
+	wanted := map[string]*Listener{}
+	for _, ln := range cfg.Listeners {
+		wanted[ln.Key()] = ln
+	}
+	for _, a := range l.accepters {
+		switch ln := wanted[a.cfg.Key()]; {
+		case a.closed:
+		case ln == nil:
+			l.retire(a)
+		default:
+			a.cfg = ln
+			a.sock.Apply(ln.listenOptions())
+		}
+	}
+	for _, ln := range cfg.Listeners {
+		if fresh[ln] == nil {
+			continue
+		}
+		for _, sock := range fresh[ln][l.id] {
+			if e := l.open(ln, sock); e != 0 {
+				l.eng.log().Error("watch a listener", "listener", ln.Name, "error", e)
+			}
+		}
+	}
+}
+
+// grow makes room for what is new to count.
+func (l *loop) grow(n sizes) {
+	l.counters.grow(n)
+	l.early = append(l.early, make([]earlyWrite, n.servers-len(l.early))...)
+}
+
+// open makes sock an accepter of the loop, in the place of one that was
+// closed if there is one: a late event of that one finds an empty queue.
+func (l *loop) open(ln *Listener, sock *socket.Listener) socket.Errno {
+	a := &accepter{cfg: ln, sock: sock, flags: socket.In, shared: l.eng.listener(ln), index: len(l.accepters)}
+	if sock.Shared() {
+		a.flags |= socket.Exclusive
+	}
+	for i, old := range l.accepters {
+		if old.closed {
+			a.index = i
+		}
+	}
+	if a.index == len(l.accepters) {
+		l.accepters = append(l.accepters, nil)
+	}
+	l.accepters[a.index] = a
+	e := l.watchAccepter(a)
+	if e == syscall.ENOMEM || e == syscall.ENOSPC {
+		l.pause(a, shortage{"descriptors", 0, e})
+		return 0
+	}
+	return e
+}
+
+// retire takes what the accept queue holds and closes the socket.
+func (l *loop) retire(a *accepter) {
+	l.setPaused(a, false)
+	for l.accept(a) {
+	}
+	l.setPaused(a, false)
+	a.close()
+}
+
+// listener returns what the loops share about ln, which the catalog has.
+func (e *Engine) listener(ln *Listener) *listenerState {
+	e.catalog.mu.Lock()
+	defer e.catalog.mu.Unlock()
+	return e.catalog.listeners[ln.Key()]
+}
+
+// config returns what is served now.
+func (e *Engine) config() *Config {
+	e.catalog.mu.Lock()
+	defer e.catalog.mu.Unlock()
+	return e.catalog.cfg
+}

@@ -1,0 +1,272 @@
+package l4
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+
+	"culvert/balancer"
+	"culvert/l4/socket"
+)
+
+// Take makes a connection of another process e's own. It is called between
+// Prepare and Run. The descriptors of h are e's from then on, also after an
+// error.
+func (e *Engine) Take(h *Handover) error {
+	l := e.loops[h.ID%uint64(len(e.loops))]
+	x, err := l.lineage(h)
+	if err != nil {
+		for _, fd := range h.FDs() {
+			socket.Close(fd)
+		}
+		return fmt.Errorf("connection %d from %s: %w", h.ID, h.Client, err)
+	}
+	l.now = e.now()
+	l.enter(x, h)
+	return nil
+}
+
+// ContinueAfter makes the IDs of new connections larger than id. It is called
+// before Run.
+func (e *Engine) ContinueAfter(id uint64) {
+	for _, l := range e.loops {
+		l.seq = max(l.seq, id/uint64(len(e.loops))+1)
+	}
+}
+
+// lineage is where a connection that was taken over belongs.
+type lineage struct {
+	from   *accepter
+	route  *Route
+	pool   *Pool
+	server *balancer.Server
+}
+
+// lineage finds out where h belongs now.
+func (l *loop) lineage(h *Handover) (lineage, error) {
+	x := lineage{from: l.ancestor(h)}
+	if h.Phase >= uint8(phaseGone) || !h.Ends[client].Open {
+		return x, fmt.Errorf("unknown state %d", h.Phase)
+	}
+	if phase(h.Phase) == phaseHello && x.from.cfg.Table == nil && !h.Header {
+		return x, fmt.Errorf("the listener %s has no routes any more", h.ListenerName)
+	}
+	if h.Route != "" {
+		x.route = x.from.cfg.routeLabelled(h.Route)
+	}
+	if h.Pool == "" {
+		return x, nil
+	}
+	var err error
+	x.pool, x.server, err = l.eng.successor(h)
+	return x, err
+}
+
+// ancestor returns the accepter of h's listener. One that the configuration
+// has no more is made up for the connections that are left of it.
+func (l *loop) ancestor(h *Handover) *accepter {
+	for _, a := range l.accepters {
+		if a.cfg.Key() == h.Listener {
+			return a
+		}
+	}
+	return l.eng.formerListener(h)
+}
+
+func (e *Engine) formerListener(h *Handover) *accepter {
+	if a := e.former[h.Listener]; a != nil {
+		return a
+	}
+	k := &e.catalog
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	state := k.enterListener(h.Listener)
+	e.grow(k.sizes())
+	a := &accepter{cfg: &Listener{Name: h.ListenerName, Session: h.Session}, shared: state, closed: true}
+	e.former[h.Listener] = a
+	return a
+}
+
+// routeLabelled returns the listener's route with a label, or one that is only
+// good for records.
+func (ln *Listener) routeLabelled(label string) *Route {
+	if ln.Table != nil {
+		for _, r := range ln.Table.Routes() {
+			if r.Label() == label {
+				return r
+			}
+		}
+	}
+	return &Route{label: label}
+}
+
+// successor returns the pool and the server that h has in this configuration.
+// When they are gone from it, they are made up for the connections that are
+// left: a pool of one server.
+func (e *Engine) successor(h *Handover) (*Pool, *balancer.Server, error) {
+	for _, p := range append(e.config().Pools(), e.formerPools...) {
+		if p.Balancer.Name() != h.Pool {
+			continue
+		}
+		if h.Server == "" {
+			return p, nil, nil
+		}
+		for _, s := range p.Balancer.Servers() {
+			if s.Name() == h.Server && s.Address() == h.Address {
+				return p, s, nil
+			}
+		}
+	}
+	return e.formerPool(h)
+}
+
+func (e *Engine) formerPool(h *Handover) (*Pool, *balancer.Server, error) {
+	target, err := parseTarget(h.Target)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := balancer.New(balancer.Config{
+		Name: h.Pool, Servers: []balancer.ServerConfig{{Name: h.Server, Address: h.Address}},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &Pool{Balancer: b, Targets: []socket.Target{socket.NewTarget(target)}, Session: h.Session}
+	e.formerPools = append(e.formerPools, p)
+	e.catalog.mu.Lock()
+	defer e.catalog.mu.Unlock()
+	e.catalog.enterPool(p)
+	e.grow(e.catalog.sizes())
+	return p, b.Servers()[0], nil
+}
+
+func parseTarget(text string) (socket.Addr, error) {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		return socket.Unix(path)
+	}
+	a, err := netip.ParseAddrPort(text)
+	return socket.IP(a), err
+}
+
+// grow makes room in every loop, none of which runs yet.
+func (e *Engine) grow(n sizes) {
+	for _, l := range e.loops {
+		l.grow(n)
+	}
+}
+
+// enter gives the connection its slot and takes its story up where it was.
+func (l *loop) enter(x lineage, h *Handover) {
+	c := l.admit()
+	c.from, c.route, c.pool, c.server = x.from, x.route, x.pool, x.server
+	l.eng.active.Add(1)
+	x.from.shared.active.Add(1)
+	if c.server != nil {
+		c.server.Hold()
+	}
+	c.restore(h)
+	l.seq = max(l.seq, c.id/uint64(len(l.eng.loops))+1)
+	for s := range c.flows {
+		if kept := h.Flows[s].Kept; len(kept) > 0 {
+			l.setKept(&c.flows[s], kept)
+		}
+	}
+	l.restoreSearch(c, h)
+	c.dialTurn = l.turn - 1
+	l.resume(c)
+}
+
+// restore is the reverse of handOver for what is plain data.
+func (c *conn) restore(h *Handover) {
+	c.id, c.phase, c.tls, c.old, c.first = h.ID, phase(h.Phase), h.TLS, h.Settled, h.First
+	c.helloAt, c.connectAt, c.firstAt = micros(h.Hello), micros(h.Connect), micros(h.FirstByte)
+	c.start, c.active, c.header = h.Start, h.Active, h.Header
+	if h.Local.IsValid() {
+		c.local = &h.Local
+	}
+	c.client, c.name, c.alpn = h.Client, h.ServerName, h.ALPN
+	for s, e := range h.Ends {
+		if !e.Open {
+			continue
+		}
+		c.ends[s] = end{fd: int32(h.fds[s]), urgent: e.Urgent, unix: e.Unix, broken: e.Broken, readable: true}
+		c.ends[s].blocked = e.Blocked
+	}
+	for s, f := range h.Flows {
+		c.flows[s].state, c.flows[s].bytes = flowState(f.State), f.Bytes
+	}
+	if len(h.Tries) > 0 {
+		c.past = &past{h.Tries}
+	}
+	if b := h.Bye; b != nil {
+		c.bye = &parting{b.By, b.Reason, b.Until, b.Discarded}
+	}
+}
+
+func (l *loop) restoreSearch(c *conn, h *Handover) {
+	if h.Search == nil {
+		return
+	}
+	a, s := l.newSearch(), h.Search
+	c.search = a
+	a.parser.Limit = c.maxHello()
+	a.hello = append(a.hello, s.Hello...)
+	a.tries, a.picked, a.since, a.limit, a.turn = s.Tries, s.Picked, s.Since, s.Limit, s.Turn
+	a.replay, a.why = s.Replay, s.Why
+	a.sel.Reset(c.client.Addr())
+	if c.pool == nil {
+		return
+	}
+	for i, srv := range c.pool.Balancer.Servers() {
+		if slices.Contains(s.Tried, srv.Name()) {
+			c.pool.Balancer.Exclude(&a.sel, srv)
+			a.left = c.pool.ids[i] // one of those that failed: which one matters to a counter only
+		}
+	}
+}
+
+// resume has c looked at in the loop's first turn, and arms what it waits for.
+func (l *loop) resume(c *conn) {
+	switch c.phase {
+	case phaseHello:
+		l.later(c)
+		return
+	case phaseDial:
+		l.awaitConnect(c)
+		return
+	case phaseTurn:
+		if l.watch(c, client) {
+			l.schedule(c)
+		} else {
+			l.noResources(c, syscall.ENOMEM)
+		}
+		return
+	case phaseRelay:
+		for s := range c.ends {
+			if !l.rewatch(c, side(s)) {
+				l.noResources(c, syscall.ENOMEM)
+				return
+			}
+		}
+	default:
+		if !l.rewatch(c, client) {
+			l.finish(c, c.bye.by, c.bye.reason)
+			return
+		}
+	}
+	l.schedule(c)
+	l.later(c)
+}
+
+// rewatch watches end s as it was watched.
+func (l *loop) rewatch(c *conn, s side) bool {
+	if c.ends[s].fd < 0 {
+		return true
+	}
+	if c.ends[s].blocked {
+		return l.watchOut(c, s)
+	}
+	return l.watch(c, s)
+}

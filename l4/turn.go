@@ -1,0 +1,33 @@
+package l4
+
+import "syscall"
+
+// awaitTurn makes c wait if its server gets no connection just now, and
+// reports whether c is dealt with: it waits, or has gone on to another server
+// for which the same holds.
+func (l *loop) awaitTurn(c *conn) bool {
+	at, ok := c.server.Turn(l.now)
+	switch {
+	case !ok:
+		l.failOver(c, ReasonRateLimited)
+		return true
+	case at <= l.now:
+		return false
+	}
+	c.phase = phaseTurn
+	c.search.turn = at
+	if !l.watch(c, client) {
+		l.noResources(c, syscall.ENOMEM)
+		return true
+	}
+	l.schedule(c)
+	return true
+}
+
+// turnCame dials the server that c waited for.
+func (l *loop) turnCame(c *conn) {
+	c.search.since = l.now
+	if !l.connect(c) {
+		l.dial(c)
+	}
+}
