@@ -57,6 +57,7 @@ func (p *Pool) adopt(past func(name string) (Legacy, *Server)) {
 	for _, s := range p.servers {
 		l, was := past(s.name)
 		if l.Address != s.address {
+			s.causes.Store(uint32(s.Causes() | l.Causes&Drained)) // an operator means the name
 			continue
 		}
 		s.succeed(l)

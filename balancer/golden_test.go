@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the golden files instead of compa
 
 // The mapping of clients to servers is part of what users rely on: instances
 // of different versions must agree. A change here moves live clients.
-func TestMappingIsPinned(t *testing.T) {
+func TestP16MappingIsPinned(t *testing.T) {
 	servers := []ServerConfig{
 		{Address: "10.0.0.1:443"},
 		{Address: "10.0.0.12:443", Weight: 2},

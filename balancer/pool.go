@@ -200,7 +200,9 @@ func (p *Pool) MaxTries() int {
 }
 
 // Pick chooses a server that s has not tried, takes a place on it and marks
-// it tried. Backups are considered only when no primary is left. The caller
+// it tried. Backups are considered only when no primary is left, and servers
+// that are out of service, but not on purpose, when every other was tried and
+// the pool may panic. The caller
 // owes the server one Release. s must have been used with no other pool since
 // its Reset, and now is the time on the caller's monotonic clock.
 //
@@ -214,7 +216,20 @@ func (p *Pool) Pick(s *Selection, now time.Duration) (*Server, error) {
 			return srv, nil
 		}
 	}
+	if s.count > 0 {
+		if srv := p.lastResort(s, now); srv != nil {
+			return srv, nil
+		}
+	}
 	return nil, p.exhausted(s)
+}
+
+func (p *Pool) lastResort(s *Selection, now time.Duration) *Server {
+	srv := p.primaries.lastResort(s, now)
+	if srv == nil && p.backups != nil {
+		srv = p.backups.lastResort(s, now)
+	}
+	return srv
 }
 
 // exhausted says why nothing could be picked.

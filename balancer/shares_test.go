@@ -72,7 +72,7 @@ func TestDownSpreadsItsClients(t *testing.T) {
 	}
 }
 
-func TestRemovalMovesFewClients(t *testing.T) {
+func TestP16RemovalMovesFewClients(t *testing.T) {
 	const n, clientCount = 10, 100000
 	from := clients(clientCount)
 	for _, policy := range []Policy{ClientAddress, Maglev, NGINXHash} {

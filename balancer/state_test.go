@@ -37,7 +37,7 @@ func TestServerIsInServiceWhenNoCauseIsLeft(t *testing.T) {
 	}
 }
 
-func TestPanicUsesWhatIsNotOutOnPurpose(t *testing.T) {
+func TestP15PanicUsesWhatIsNotOutOnPurpose(t *testing.T) {
 	servers := named("a", "b", "c", "d", "e", "f")
 	servers[5].Down = true
 	p := mustPool(t, Config{Policy: RoundRobin, Servers: servers, Panic: 0.5})
@@ -45,13 +45,14 @@ func TestPanicUsesWhatIsNotOutOnPurpose(t *testing.T) {
 	all[4].Set(Drained, true, 0) // 4 are left that should serve
 	reach := func() string {
 		t.Helper()
-		order, _ := p.Order(client4(1), 0)
+		first := map[*Server]bool{}
+		for range 2 * len(all) {
+			first[mustPick(t, p, client4(1))] = true
+		}
 		seen := ""
 		for _, s := range all {
-			for _, o := range order {
-				if o == s {
-					seen += s.Name()
-				}
+			if first[s] {
+				seen += s.Name()
 			}
 		}
 		return seen
@@ -70,6 +71,29 @@ func TestPanicUsesWhatIsNotOutOnPurpose(t *testing.T) {
 	all[1].Set(Unhealthy, false, 0)
 	if got := reach(); got != "ab" || p.Panics() {
 		t.Errorf("with 2 of 4 back: %q, panics %v", got, p.Panics())
+	}
+}
+
+// A connection for which every server in service has failed gets those that
+// are out as well, but not those that are out on purpose.
+func TestP15LastResort(t *testing.T) {
+	for _, panic := range []float64{0, 0.1} {
+		p := mustPool(t, Config{Policy: RoundRobin, Servers: named("a", "b", "c", "d"), Panic: panic})
+		p.Servers()[0].Set(Ejected, true, 0)
+		p.Servers()[1].Set(Drained, true, 0)
+		p.Servers()[2].Set(Unhealthy, true, 0)
+		order, _ := p.Order(client4(1), 0)
+		var names string
+		for _, s := range order {
+			names += s.Name()
+		}
+		want := "dac"
+		if panic == 0 {
+			want = "d"
+		}
+		if names != want && names != "dca" {
+			t.Errorf("panic %v: tried %q, want %q", panic, names, want)
+		}
 	}
 }
 

@@ -82,7 +82,20 @@ func (t *tier) clone(members []*Server) *tier {
 // member can be had. Members in their slow start are spared, and those at
 // their bound left out, unless that leaves none.
 func (t *tier) pick(s *Selection, now time.Duration) *Server {
-	a := attempt{tier: t, sel: s, now: now, panics: t.panics.Load()}
+	return t.search(attempt{tier: t, sel: s, now: now, panics: t.panics.Load()})
+}
+
+// lastResort is pick for a connection that nobody else is left for: servers
+// that are out, though not on purpose, may be well again by now.
+func (t *tier) lastResort(s *Selection, now time.Duration) *Server {
+	if t.plan.panic == 0 {
+		return nil
+	}
+	return t.search(attempt{tier: t, sel: s, now: now, panics: true})
+}
+
+func (t *tier) search(a attempt) *Server {
+	s, now := a.sel, a.now
 	a.spares = time.Duration(t.warmAt.Load()) > now
 	if t.plan.bound.on() {
 		a.share = t.share(a.panics)

@@ -54,25 +54,56 @@ type record struct {
 	// The rest is guarded by Ejector.mu.
 	begun time.Duration // the first failure of the window
 	times int           // ejections that followed each other soon
-	back  time.Duration // when the last one was over
+	back  time.Duration // when the last one was over, or will be
 	timer *time.Timer   // ends the present one; nil: there is none
 }
 
-// NewEjector watches the servers of pool. changed is called by several
+// NewEjector watches the servers of pool, which go on with what old, if there
+// is one, knows of those that they succeed. changed is called by several
 // goroutines, after the state has become the server's.
-func NewEjector(pool *balancer.Pool, e Ejection, clock func() time.Duration, changed func(Ejected)) *Ejector {
+func NewEjector(pool *balancer.Pool, e Ejection, clock func() time.Duration, changed func(Ejected), old *Ejector) *Ejector {
 	j := &Ejector{policy: e, clock: clock, changed: changed, records: map[*balancer.Server]*record{}}
-	for _, s := range pool.Servers() {
-		j.records[s] = &record{}
-	}
+	before := old.byName()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for s, r := range j.records {
-		if s.Causes()&balancer.Ejected != 0 { // it was in the pool that this one adopted
+	for _, s := range pool.Servers() {
+		r := &record{}
+		j.records[s] = r
+		was, known := before[s.Name()]
+		if known && s.Succeeds() {
+			r.begun, r.times, r.back = was.begun, was.times, was.back
+			r.failures.Store(was.failures)
+		}
+		switch {
+		case s.Causes()&balancer.Ejected == 0:
+		case known && s.Succeeds():
+			j.hold(s, r, was.back-clock())
+		default: // by another process
 			j.eject(s, r, clock())
 		}
 	}
 	return j
+}
+
+// past is what an Ejector knew of a server.
+type past struct {
+	failures    int32
+	begun, back time.Duration
+	times       int
+}
+
+// byName returns what j knows of each server. j may be nil.
+func (j *Ejector) byName() map[string]past {
+	all := map[string]past{}
+	if j == nil {
+		return all
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for s, r := range j.records {
+		all[s.Name()] = past{r.failures.Load(), r.begun, r.back, r.times}
+	}
+	return all
 }
 
 // Passed notes that s answered.
@@ -124,10 +155,16 @@ func (j *Ejector) eject(s *balancer.Server, r *record, now time.Duration) time.D
 	}
 	d = min(d, max(j.policy.MaxTime, j.policy.Time))
 	r.times++
-	j.out++
+	r.back = now + d
 	s.Set(balancer.Ejected, true, now)
-	r.timer = time.AfterFunc(d, func() { j.forgive(s, r) })
+	j.hold(s, r, d)
 	return d
+}
+
+// hold keeps an ejected server out for another while.
+func (j *Ejector) hold(s *balancer.Server, r *record, d time.Duration) {
+	j.out++
+	r.timer = time.AfterFunc(d, func() { j.forgive(s, r) })
 }
 
 // forgive ends an ejection.
@@ -138,6 +175,7 @@ func (j *Ejector) forgive(s *balancer.Server, r *record) {
 		return
 	}
 	r.timer, r.back = nil, j.clock()
+	r.failures.Store(0)
 	j.out--
 	s.Set(balancer.Ejected, false, r.back)
 	j.mu.Unlock()

@@ -21,7 +21,7 @@ func ejector(t *testing.T, n int, e Ejection) (*Ejector, []*balancer.Server, fun
 		t.Fatal(err)
 	}
 	log := make(chan Ejected, 1000)
-	j := NewEjector(pool, e, realClock, func(x Ejected) { log <- x })
+	j := NewEjector(pool, e, realClock, func(x Ejected) { log <- x }, nil)
 	t.Cleanup(j.Close)
 	return j, pool.Servers(), func() string {
 		var all []string

@@ -65,11 +65,13 @@ type Watch struct {
 type patient struct {
 	Subject
 	watch  *Watch
-	begun  chan struct{} // closed after the first probe
+	begun  func()        // called once the first probe has decided, or need not
+	known  chan struct{} // closed by begun
 	deepAt time.Time
 
 	mu     sync.Mutex
 	status Status
+	due    time.Time // of the next probe; zero before the first
 }
 
 // Status is what is known of a server.
@@ -83,20 +85,52 @@ type Status struct {
 	Failed uint64
 }
 
-// Start probes the subjects. clock is the one that picks are told the time
+// Start probes the subjects, which go on where old, if there is one, is with
+// the servers that they succeed: so it is started before old is closed. clock is the one that picks are told the time
 // by; changed is called, by several goroutines, at each change after the
 // state has become the server's.
-func Start(subjects []Subject, s Schedule, clock func() time.Duration, changed func(Change)) *Watch {
+func Start(subjects []Subject, s Schedule, clock func() time.Duration, changed func(Change), old *Watch) *Watch {
+	before := old.byName()
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Watch{schedule: s, clock: clock, changed: changed, stop: stop}
 	for _, sub := range subjects {
-		p := &patient{Subject: sub, watch: w, begun: make(chan struct{})}
+		p := &patient{Subject: sub, watch: w, known: make(chan struct{})}
+		p.begun = sync.OnceFunc(func() { close(p.known) })
 		p.status = Status{Server: sub.Server, Up: begins(sub.Server, s.Initial), Since: time.Now()}
+		if was := before[sub.Server.Name()]; was != nil && sub.Server.Succeeds() {
+			p.goOn(was)
+		}
+		if sub.Server.Succeeds() {
+			p.begun()
+		}
 		sub.Server.Set(balancer.Unhealthy, !p.status.Up, clock())
 		w.patients = append(w.patients, p)
 		w.running.Go(func() { p.run(ctx) })
 	}
 	return w
+}
+
+// byName returns the patients of w, which may be nil.
+func (w *Watch) byName() map[string]*patient {
+	all := map[string]*patient{}
+	if w != nil {
+		for _, p := range w.patients {
+			all[p.Server.Name()] = p
+		}
+	}
+	return all
+}
+
+// goOn takes over what was known of a server, and when its next probe is due.
+func (p *patient) goOn(was *patient) {
+	was.mu.Lock()
+	defer was.mu.Unlock()
+	if was.due.IsZero() || p.status.Up != was.status.Up {
+		return
+	}
+	up, server := p.status.Up, p.Server
+	p.status, p.due = was.status, was.due
+	p.status.Up, p.status.Server = up, server
 }
 
 // begins reports whether s counts as up until probes have decided. One that
@@ -115,11 +149,11 @@ func (w *Watch) Close() {
 	w.running.Wait()
 }
 
-// First waits until each server was probed once.
+// First waits until each server was probed once, but for those that are known.
 func (w *Watch) First(ctx context.Context) error {
 	for _, p := range w.patients {
 		select {
-		case <-p.begun:
+		case <-p.known:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -143,7 +177,10 @@ func (w *Watch) Status() []Status {
 func (p *patient) run(ctx context.Context) {
 	s := &p.watch.schedule
 	wait := time.Duration(0)
-	if s.Initial == Up {
+	switch {
+	case !p.due.IsZero():
+		wait = min(max(0, time.Until(p.due)), s.Interval)
+	case s.Initial == Up:
 		wait = rand.N(s.Interval)
 	}
 	timer := time.NewTimer(wait)
@@ -159,11 +196,13 @@ func (p *patient) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		next := p.note(r, first && s.Initial == Probe)
-		if first {
-			close(p.begun)
-		}
-		timer.Reset(time.Until(begun.Add(vary(next))))
+		next := p.note(r, first && s.Initial == Probe && !p.Server.Succeeds())
+		p.begun()
+		due := begun.Add(vary(next))
+		p.mu.Lock()
+		p.due = due
+		p.mu.Unlock()
+		timer.Reset(time.Until(due))
 	}
 }
 

@@ -84,7 +84,7 @@ func watchStubs(list []*patientStub, s Schedule, c changes) *Watch {
 	for _, x := range list {
 		subjects = append(subjects, Subject{Server: x.server, Dial: x.dial, Check: Check{Kind: TCP}})
 	}
-	return Start(subjects, s, realClock, c.note)
+	return Start(subjects, s, realClock, c.note, nil)
 }
 
 func TestRiseAndFall(t *testing.T) {
@@ -110,7 +110,7 @@ func TestRiseAndFall(t *testing.T) {
 	})
 }
 
-func TestFlappingChangesNothing(t *testing.T) {
+func TestP15FlappingChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := stubs(t, 1)[0], newChanges()
 		w := watchStubs([]*patientStub{s}, testSchedule, c)
@@ -176,7 +176,7 @@ func TestInitialState(t *testing.T) {
 }
 
 // Probes of many servers do not come together (FAULTS: check storm).
-func TestProbesAreSpread(t *testing.T) {
+func TestP15ProbesAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		list, c := stubs(t, 200), newChanges()
 		w := watchStubs(list, testSchedule, c)
@@ -201,7 +201,7 @@ func TestDeepCheckNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := stubs(t, 1)[0], newChanges()
 		deep := &Check{Kind: HTTP, Request: &Request{}} // fails: the stub says nothing
-		w := Start([]Subject{{Server: s.server, Dial: s.dial, Check: Check{Kind: TCP}, Deep: deep, Every: time.Minute}}, testSchedule, realClock, c.note)
+		w := Start([]Subject{{Server: s.server, Dial: s.dial, Check: Check{Kind: TCP}, Deep: deep, Every: time.Minute}}, testSchedule, realClock, c.note, nil)
 		defer w.Close()
 		time.Sleep(10 * time.Minute)
 		st := w.Status()[0]

@@ -19,6 +19,9 @@ func (b *budget) pay(share float64) {
 	}
 }
 
+// giveBack undoes a take.
+func (b *budget) giveBack() { b.spent.Add(-1000) }
+
 // take takes an attempt out, or reports that there is none left.
 func (b *budget) take() bool {
 	if b.spent.Add(1000) > budgetBurst {

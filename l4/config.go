@@ -122,7 +122,7 @@ type Pool struct {
 	SendProxy        ProxyVersion // the PROXY header that the servers get; 0: ProxyOff
 
 	budget *budget // made by the engine
-	ids    []int // of its servers in the engine's counters
+	ids    []int   // of its servers in the engine's counters
 }
 
 // Pools returns the pools that connections can get to, each once, in the order

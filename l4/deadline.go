@@ -20,10 +20,7 @@ func (l *loop) schedule(c *conn) {
 func (l *loop) due(c *conn) (time.Duration, *wheel) {
 	switch c.phase {
 	case phaseHello:
-		if at := c.helloDeadline(); !c.header || at != 0 && at < c.headerDeadline() {
-			return at, &l.coarse
-		}
-		return c.headerDeadline(), &l.coarse
+		return c.firstBytesDeadline(), &l.coarse
 	case phaseTurn:
 		return c.search.turn, &l.fine
 	case phaseDial:
@@ -102,6 +99,21 @@ func (l *loop) silent(c *conn) {
 	if !l.earlyEnd(c, ReasonFirstByteTimeout) {
 		l.finish(c, Culvert, ReasonFirstByteTimeout)
 	}
+}
+
+// firstBytesDeadline is when the PROXY header and the hello must be there, as
+// far as there shall be any; 0: never.
+func (c *conn) firstBytesDeadline() time.Duration {
+	at := time.Duration(0)
+	if c.from.cfg.Table != nil {
+		at = c.helloDeadline()
+	}
+	if c.header {
+		if h := c.headerDeadline(); at == 0 || h != 0 && h < at {
+			at = h
+		}
+	}
+	return at
 }
 
 func (c *conn) helloDeadline() time.Duration {

@@ -29,9 +29,9 @@ func vanish(t *testing.T, host string) {
 	t.Cleanup(func() { sh(t, "nft delete table inet dead") })
 }
 
-// TestVanishedHostIsGivenUp takes a host off the network while a connection is
+// TestP10VanishedHostIsGivenUp takes a host off the network while a connection is
 // idle, or while data to it is in flight.
-func TestVanishedHostIsGivenUp(t *testing.T) {
+func TestP10VanishedHostIsGivenUp(t *testing.T) {
 	if !isolated(t) {
 		return
 	}

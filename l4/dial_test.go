@@ -105,7 +105,7 @@ func sameTries(got []Try, want ...Try) bool {
 	return true
 }
 
-func TestRefusedServerIsSkipped(t *testing.T) {
+func TestP4RefusedServerIsSkipped(t *testing.T) {
 	bothKinds(t, func(t *testing.T, listener func(*Pool) *Listener) {
 		bad := refusedAddr(t)
 		good := startOrigin(t, answers("good"))
@@ -196,7 +196,7 @@ func isTimeout(err error) bool {
 	return ok && ne.Timeout()
 }
 
-func TestUnansweredConnectIsLeftAtItsTimeoutAndNotBefore(t *testing.T) {
+func TestP4UnansweredConnectIsLeftAtItsTimeoutAndNotBefore(t *testing.T) {
 	bothKinds(t, func(t *testing.T, listener func(*Pool) *Listener) {
 		silent, _ := silentAddr(t)
 		good := startOrigin(t, answers("good"))

@@ -34,8 +34,8 @@ type Engine struct {
 	stopping  atomic.Bool
 
 	// Of connections that came from another process.
-	former      map[string]*accepter // by Listener.Key
-	formerPools []*Pool
+	former map[string]*accepter // by Listener.Key
+	pools  map[string][]*Pool   // by name
 
 	maxConns atomic.Int64
 	maxKept  atomic.Int64

@@ -106,7 +106,7 @@ func TestEngineOutOfPlacesServesWhomItHasAndLosesNobody(t *testing.T) {
 	pingPong(t, old)
 }
 
-func TestEngineOutOfDescriptorsPausesAndRecovers(t *testing.T) {
+func TestP13EngineOutOfDescriptorsPausesAndRecovers(t *testing.T) {
 	o := startOrigin(t, echo)
 	p, s := startProcess(t, engineSpec{Origin: o.addr, Loops: 2})
 	old := dialAll(t, s.Addr, 10)

@@ -87,7 +87,7 @@ func (l *loop) outOfTries(c *conn) Reason {
 // server sent a reset gets one as well.
 func (l *loop) giveUp(c *conn, r Reason) {
 	c.ends[client].broken = c.search.why == ReasonResetEarly
-	if r == ReasonTriesExhausted && c.search.tries == 1 {
+	if r == ReasonTriesExhausted && c.search.tries <= 1 {
 		r = c.search.why // the only one there was to try
 	}
 	l.finish(c, Culvert, r)

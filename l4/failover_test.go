@@ -42,7 +42,7 @@ func (r *received) readHelloOf(c net.Conn, n int) bool {
 
 func closeConn(c net.Conn) { c.Close() }
 
-func TestHelloIsReplayedToTheNextServer(t *testing.T) {
+func TestP5HelloIsReplayedToTheNextServer(t *testing.T) {
 	hello := chatHello(t)
 	for _, tt := range []struct {
 		name string
@@ -145,7 +145,7 @@ func lastWord(c net.Conn) error {
 	return err
 }
 
-func TestHelloIsNotReplayed(t *testing.T) {
+func TestP5HelloIsNotReplayed(t *testing.T) {
 	hello := chatHello(t)
 	const more = "more"
 	say := func(b []byte) func(net.Conn) {

@@ -16,7 +16,7 @@ import (
 
 // Every byte that a server sent before its reset reaches the client, however
 // slowly it reads, and the reset comes behind them.
-func TestServersResetComesBehindItsBytes(t *testing.T) {
+func TestP8ServersResetComesBehindItsBytes(t *testing.T) {
 	for _, tt := range []struct {
 		recv   int // 0: a client that reads fast
 		rounds int
@@ -80,7 +80,7 @@ func TestResetWaitsForTheClientOnlySoLong(t *testing.T) {
 }
 
 // A client's reset reaches the server at once, whatever is in the way.
-func TestClientsResetReachesTheServer(t *testing.T) {
+func TestP9ClientsResetReachesTheServer(t *testing.T) {
 	idle := func(*stream) {}
 	for _, tt := range []struct {
 		name   string
@@ -206,7 +206,7 @@ func TestServerProcess(t *testing.T) {
 
 // A server that is killed had its bytes on the way: they arrive, the
 // connections end, and those of other servers do not notice.
-func TestKilledServerLosesNothingThatItSent(t *testing.T) {
+func TestP8KilledServerLosesNothingThatItSent(t *testing.T) {
 	o := startOrigin(t, echo)
 	for _, unread := range []bool{false, true} {
 		name := "closed"

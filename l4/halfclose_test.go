@@ -27,7 +27,7 @@ func transfer(from, to *net.TCPConn, seed uint64, n int64) error {
 
 var streamSizes = []int64{0, 1, 2, 1000, 4096, 16 << 10, 64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10, 200_000, 256 << 10, 1 << 20, 10 << 20}
 
-func TestHalfCloseIsKept(t *testing.T) {
+func TestP9HalfCloseIsKept(t *testing.T) {
 	p := startPairs(t, 0, nil)
 	for round := range soak(4, 80) {
 		for _, n := range streamSizes {

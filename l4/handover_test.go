@@ -17,6 +17,12 @@ import (
 // processes: what is said is encoded, and every descriptor duplicated.
 func (r *rig) handOver(cfg *Config) (moved int) {
 	r.t.Helper()
+	return r.moveTo(r.prepareNext(cfg))
+}
+
+// prepareNext is what the next process does before it takes connections.
+func (r *rig) prepareNext(cfg *Config) *Engine {
+	r.t.Helper()
 	sockets := map[string][]int{}
 	for key, fds := range r.e.Sockets() {
 		sockets[key] = duplicates(r.t, fds)
@@ -25,8 +31,13 @@ func (r *rig) handOver(cfg *Config) (moved int) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	return next
+}
+
+func (r *rig) moveTo(next *Engine) (moved int) {
+	r.t.Helper()
 	keep := map[string]bool{}
-	for _, ln := range cfg.Listeners {
+	for _, ln := range next.config().Listeners {
 		keep[ln.Key()] = true
 	}
 	frozen, err := r.e.Freeze(keep)
@@ -242,6 +253,35 @@ func TestHandOverOfQueues(t *testing.T) {
 			hear(t, c, "a")
 			c.Close()
 		}
+	}
+}
+
+// TestNothingIsAcceptedAfterLeaving: events that came in one batch with the
+// command to hold still are for the next process.
+func TestNothingIsAcceptedAfterLeaving(t *testing.T) {
+	o := saying(t, "a")
+	r := startRig(t, anew(1, roundRobin(t, o.addr)))
+	next := r.prepareNext(anew(1, roundRobin(t, o.addr)))
+	old, release := r.e, r.hold()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.moveTo(next)
+	}()
+	eventually(t, "the command is in the mail", func() bool {
+		m := &old.loops[0].mail
+		m.Lock()
+		defer m.Unlock()
+		return len(m.funcs) > 0
+	})
+	var waiting []net.Conn
+	for range 10 {
+		waiting = append(waiting, r.dial(0))
+	}
+	release()
+	<-done
+	for _, c := range waiting {
+		hear(t, c, "a")
 	}
 }
 

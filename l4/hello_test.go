@@ -324,7 +324,7 @@ func TestHelloOfExactlyTheCapIsRouted(t *testing.T) {
 	}
 }
 
-func TestUnfinishedHelloHoldsNoMoreThanTheCap(t *testing.T) {
+func TestP6UnfinishedHelloHoldsNoMoreThanTheCap(t *testing.T) {
 	r := chatRig(t)
 	wire := paddedHello(t, "chat.example.com", sniff.DefaultLimit)
 	c := r.dial(0)

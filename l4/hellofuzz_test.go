@@ -44,7 +44,7 @@ func mutate(rng *rand.Rand, wire []byte) []byte {
 	return b
 }
 
-func TestMutatedHellosAreClosedOrRouted(t *testing.T) {
+func TestP6MutatedHellosAreClosedOrRouted(t *testing.T) {
 	o := startOrigin(t, echo)
 	pool := roundRobin(t, o.addr)
 	l := tlsListener(t, &Route{Pool: pool}, &Route{ServerName: "chat.example.com", Pool: pool})

@@ -32,7 +32,7 @@ func (r *rig) connect(n int, first []byte) (conns []net.Conn, before, after time
 // advanceTo moves the engine's clock to a time that is ahead.
 func (r *rig) advanceTo(at time.Duration) { r.advance(at - r.clock.now()) }
 
-func TestUnfinishedHelloIsClosedAtItsDeadline(t *testing.T) {
+func TestP6UnfinishedHelloIsClosedAtItsDeadline(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		first []byte

@@ -69,8 +69,11 @@ func (l *loop) run() {
 		n := l.wait()
 		l.turn++
 		l.now = l.eng.now()
-		for i := range n {
+		for i := 0; i < n && !l.stopped; i++ {
 			l.event(l.poll.Event(i))
+		}
+		if l.stopped {
+			break // abandoned: what else happened is for another process
 		}
 		l.fine.expire(l.now, l.expired)
 		l.coarse.expire(l.now, l.expired)

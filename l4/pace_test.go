@@ -41,7 +41,7 @@ func TestConnectionsCanBeListed(t *testing.T) {
 }
 
 // P17 in small: no more than its share is closed at a time.
-func TestConnectionsAreClosedAtAPace(t *testing.T) {
+func TestP17ConnectionsAreClosedAtAPace(t *testing.T) {
 	o := startOrigin(t, echo)
 	r := startRig(t, &Config{Loops: 2, Listeners: []*Listener{plainListener(roundRobin(t, o.addr))}})
 	const n, window = 100, 2 * time.Second
@@ -119,7 +119,7 @@ func TestOnlyWhatMatchesIsClosed(t *testing.T) {
 }
 
 // A shutdown lets connections go on for two thirds of its time.
-func TestShutdownClosesEvenlyInTheEnd(t *testing.T) {
+func TestP17ShutdownClosesEvenlyInTheEnd(t *testing.T) {
 	o := startOrigin(t, echo)
 	r := startRig(t, &Config{Loops: 2, Listeners: []*Listener{plainListener(roundRobin(t, o.addr))}})
 	const n, limit = 60, 3 * time.Second

@@ -15,7 +15,7 @@ func (c *conn) trusted() bool {
 		return true
 	}
 	for _, p := range c.from.cfg.ProxyFrom {
-		if p.Contains(c.client.Addr()) {
+		if p.Contains(c.client.Addr().WithZone("")) {
 			return true
 		}
 	}

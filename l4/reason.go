@@ -27,6 +27,8 @@ func connectReason(e socket.Errno) Reason {
 		return ReasonUnreachable
 	case syscall.EADDRNOTAVAIL:
 		return ReasonNoPorts
+	case syscall.EAFNOSUPPORT, socket.NotAllowed:
+		return ReasonNoSource
 	case syscall.ETIMEDOUT:
 		return ReasonConnectTimeout
 	case syscall.ECONNRESET, syscall.EPIPE:

@@ -67,6 +67,12 @@ func (r Reason) Relayed() bool {
 	return false
 }
 
+// ServersFault reports whether an attempt that failed for this reason says
+// something about the server.
+func (r Reason) ServersFault() bool {
+	return r != ReasonRateLimited && r != ReasonNoPorts && r != ReasonNoSource
+}
+
 // How a connection ends, or an attempt at a server fails.
 const (
 	ReasonClosed           Reason = "closed"             // FIN from both sides
@@ -96,6 +102,7 @@ const (
 
 	ReasonRateLimited      Reason = "rate_limited" // the server's next free turn is too far away
 	ReasonNoPorts          Reason = "no_ports"     // no port is left to dial the server from
+	ReasonNoSource         Reason = "no_source"    // the source address is of another family than the server's, or not allowed
 	ReasonRefused          Reason = "connect_refused"
 	ReasonUnreachable      Reason = "connect_unreachable"
 	ReasonConnectTimeout   Reason = "connect_timeout"

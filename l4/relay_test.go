@@ -91,7 +91,7 @@ func TestGigabytesThroughOneConnection(t *testing.T) {
 	}
 }
 
-func TestManyStreamsDoNotMix(t *testing.T) {
+func TestP8ManyStreamsDoNotMix(t *testing.T) {
 	size := int64(512 << 10)
 	if raced() {
 		size = 128 << 10

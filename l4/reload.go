@@ -75,13 +75,13 @@ func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener][][]*socket.Liste
 	for _, ln := range cfg.Listeners {
 		wanted[ln.Key()] = ln
 	}
-	for _, a := range l.accepters {
+	for i, a := range l.accepters {
 		switch ln := wanted[a.cfg.Key()]; {
 		case a.closed:
 		case ln == nil:
 			l.retire(a)
 		default:
-			a.cfg = ln
+			l.accepters[i] = a.successor(ln)
 			a.sock.Apply(ln.listenOptions())
 		}
 	}
@@ -95,6 +95,15 @@ func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener][][]*socket.Liste
 			}
 		}
 	}
+}
+
+// successor takes a's socket over for ln. Connections that a accepted keep it,
+// and with it what their listener said.
+func (a *accepter) successor(ln *Listener) *accepter {
+	next := *a
+	next.cfg = ln
+	a.closed = true
+	return &next
 }
 
 // grow makes room for what is new to count.

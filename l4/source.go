@@ -8,7 +8,7 @@ import (
 
 // dialFrom dials c's server from the address that the pool says: the client's
 // own, or one of several in turn. When that one has no port left for this
-// server the next may.
+// server, or is of another family, the next may do.
 func (l *loop) dialFrom(c *conn) (fd int, done bool, e socket.Errno) {
 	how := socket.Dialing{TalksFirst: len(c.search.hello) > 0}
 	sources := c.pool.Sources
@@ -23,7 +23,7 @@ func (l *loop) dialFrom(c *conn) (fd int, done bool, e socket.Errno) {
 		l.sourceTurn++
 		how.Source = sources[l.sourceTurn%uint32(len(sources))]
 		fd, done, e = socket.Dial(c.target(), how)
-		if e != syscall.EADDRNOTAVAIL {
+		if e != syscall.EADDRNOTAVAIL && e != syscall.EAFNOSUPPORT {
 			break
 		}
 	}

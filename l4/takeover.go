@@ -50,7 +50,7 @@ func (l *loop) lineage(h *Handover) (lineage, error) {
 	if h.Phase >= uint8(phaseGone) || !h.Ends[client].Open {
 		return x, fmt.Errorf("unknown state %d", h.Phase)
 	}
-	if phase(h.Phase) == phaseHello && x.from.cfg.Table == nil && !h.Header {
+	if to := x.from.cfg; phase(h.Phase) == phaseHello && to.Table == nil && (to.Pool == nil || !h.Header) {
 		return x, fmt.Errorf("the listener %s has no routes any more", h.ListenerName)
 	}
 	if h.Route != "" {
@@ -106,10 +106,7 @@ func (ln *Listener) routeLabelled(label string) *Route {
 // When they are gone from it, they are made up for the connections that are
 // left: a pool of one server.
 func (e *Engine) successor(h *Handover) (*Pool, *balancer.Server, error) {
-	for _, p := range append(e.config().Pools(), e.formerPools...) {
-		if p.Balancer.Name() != h.Pool {
-			continue
-		}
+	for _, p := range e.poolsNamed(h.Pool) {
 		if h.Server == "" {
 			return p, nil, nil
 		}
@@ -120,6 +117,17 @@ func (e *Engine) successor(h *Handover) (*Pool, *balancer.Server, error) {
 		}
 	}
 	return e.formerPool(h)
+}
+
+// poolsNamed returns the pools of a name, those made up last.
+func (e *Engine) poolsNamed(name string) []*Pool {
+	if e.pools == nil {
+		e.pools = map[string][]*Pool{}
+		for _, p := range e.config().Pools() {
+			e.pools[p.Balancer.Name()] = append(e.pools[p.Balancer.Name()], p)
+		}
+	}
+	return e.pools[name]
 }
 
 func (e *Engine) formerPool(h *Handover) (*Pool, *balancer.Server, error) {
@@ -134,7 +142,7 @@ func (e *Engine) formerPool(h *Handover) (*Pool, *balancer.Server, error) {
 		return nil, nil, err
 	}
 	p := &Pool{Balancer: b, Targets: []socket.Target{socket.NewTarget(target)}, Session: h.Session}
-	e.formerPools = append(e.formerPools, p)
+	e.pools[h.Pool] = append(e.pools[h.Pool], p)
 	e.catalog.mu.Lock()
 	defer e.catalog.mu.Unlock()
 	e.catalog.enterPool(p)

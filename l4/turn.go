@@ -8,8 +8,8 @@ import "syscall"
 func (l *loop) awaitTurn(c *conn) bool {
 	at, ok := c.server.Turn(l.now)
 	switch {
-	case !ok:
-		l.failOver(c, ReasonRateLimited)
+	case !ok, c.search.limit > 0 && at >= c.search.limit:
+		l.passOver(c)
 		return true
 	case at <= l.now:
 		return false
@@ -22,6 +22,16 @@ func (l *loop) awaitTurn(c *conn) bool {
 	}
 	l.schedule(c)
 	return true
+}
+
+// passOver leaves a server that has no turn for c, which was no attempt.
+func (l *loop) passOver(c *conn) {
+	if c.search.tries > 1 && c.pool.RetryBudget > 0 {
+		c.pool.budget.giveBack()
+	}
+	l.attemptFailed(c, ReasonRateLimited)
+	c.search.tries--
+	l.dial(c)
 }
 
 // turnCame dials the server that c waited for.

@@ -117,8 +117,15 @@ func beTransparent(fd, domain int) Errno {
 	if domain == unix.AF_INET6 {
 		level, option = unix.SOL_IPV6, unix.IPV6_TRANSPARENT
 	}
-	return trySetInt(fd, level, option, 1)
+	if trySetInt(fd, level, option, 1) != 0 {
+		return NotAllowed
+	}
+	return 0
 }
+
+// NotAllowed is what Dial returns when the process has not the right to be
+// Transparent: connect has errors of its own for what a firewall forbids.
+const NotAllowed = unix.EPROTONOSUPPORT
 
 // selfConnected reports whether the kernel gave the socket the port it
 // connects to. When nobody listens there, such a socket is connected to

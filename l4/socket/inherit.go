@@ -67,6 +67,8 @@ func Listening(fd int) (Addr, error) {
 	listens, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	isUnix := domain == unix.AF_UNIX
 	switch {
+	case protocol == unix.IPPROTO_MPTCP:
+		return Addr{}, fmt.Errorf("inherited descriptor %d is an MPTCP socket, which has no dead-peer settings: make it TCP", fd)
 	case kind != unix.SOCK_STREAM || !isUnix && protocol != unix.IPPROTO_TCP:
 		return Addr{}, fmt.Errorf("inherited descriptor %d is no TCP or unix stream socket", fd)
 	case listens == 0:

@@ -40,14 +40,12 @@ const (
 // that refuses an option still serves.
 func (o *Options) apply(fd int) {
 	noDelay(fd)
-	if t := cmp.Or(o.UserTimeout, DefaultUserTimeout); t > 0 {
-		setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t/time.Millisecond))
-	}
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(0, cmp.Or(o.UserTimeout, DefaultUserTimeout))/time.Millisecond))
 	idle := cmp.Or(o.KeepaliveIdle, DefaultKeepaliveIdle)
+	setInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, b2i(idle > 0))
 	if idle < 0 {
 		return
 	}
-	setInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(idle))
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(cmp.Or(o.KeepaliveInterval, DefaultKeepaliveInterval)))
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, cmp.Or(o.KeepaliveCount, DefaultKeepaliveCount))
