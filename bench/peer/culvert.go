@@ -1,5 +1,13 @@
 package peer
 
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"syscall"
+)
+
 // culvertConfig lifts the limit of unfinished hellos of one client address:
 // all load comes from a few addresses, and no other peer has such a limit.
 const culvertConfig = `loops: {{.Workers}}
@@ -31,3 +39,25 @@ pools:
 log: {access: off}
 limits: {hello_per_prefix: off}
 `
+
+// reloadCulvert returns when the log says how the reload went.
+func reloadCulvert(ctx context.Context, _ *Running, p *process) error {
+	const done, failed = `msg=reloaded`, `msg="not reloaded`
+	before, beforeFailed := p.printed(done), p.printed(failed)
+	p.signal(syscall.SIGHUP)
+	return p.await(ctx, func() (bool, error) {
+		if p.printed(failed) > beforeFailed {
+			return false, errors.New("it was refused" + p.said())
+		}
+		return p.printed(done) > before, nil
+	})
+}
+
+// printed counts what the process has printed.
+func (p *process) printed(part string) int {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return 0
+	}
+	return bytes.Count(text[min(p.from, int64(len(text))):], []byte(part))
+}

@@ -79,7 +79,6 @@ func (p Peer) WithBinary(path string) Peer {
 // direct is the servers without a proxy before them.
 func direct() Peer { return Peer{Name: "direct"} }
 
-// culvert reads its file only once and takes no signal to read it again.
 func culvert(self string) Peer {
 	binary := "culvert"
 	if beside := filepath.Join(filepath.Dir(self), binary); executable(beside) {
@@ -90,7 +89,7 @@ func culvert(self string) Peer {
 		versionArgs: []string{"version"}, version: `culvert (\S+)`,
 		files: map[string]string{"culvert.yaml": culvertConfig},
 		args:  func(config) []string { return []string{"run", "culvert.yaml"} },
-		quit:  syscall.SIGTERM,
+		quit:  syscall.SIGTERM, reload: reloadCulvert,
 	}
 }
 

@@ -155,9 +155,35 @@ func TestReloadKeepsConnections(t *testing.T) {
 	})
 }
 
+// TestReloadInOneProcess: culvert is the same process before and after.
+func TestReloadInOneProcess(t *testing.T) {
+	server := echoServer(t)
+	forEach(t, []string{"culvert"}, func(t *testing.T, p Peer) {
+		r := begin(t, p, Setup{Servers: []string{server}, HalfClose: true})
+		c := open(t, r.Addr)
+		before := r.PIDs()
+		if err := r.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.echo([]byte("still there")); err != nil {
+			t.Errorf("the old connection: %v", err)
+		}
+		open(t, r.Addr)
+		if during := r.PIDs(); !slices.Equal(during, before) {
+			t.Errorf("processes %v, before %v", during, before)
+		}
+		if err := os.WriteFile(filepath.Join(r.config.Dir, "culvert.yaml"), []byte("nonsense: 1\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "nonsense") {
+			t.Errorf("got %v, want what culvert said", err)
+		}
+	})
+}
+
 func TestReloadIsNotPretended(t *testing.T) {
 	server := echoServer(t)
-	forEach(t, []string{"culvert", "direct", "relay", "sniproxy"}, func(t *testing.T, p Peer) {
+	forEach(t, []string{"direct", "relay", "sniproxy"}, func(t *testing.T, p Peer) {
 		r := begin(t, p, Setup{Servers: []string{server}})
 		if err := r.Reload(t.Context()); !errors.Is(err, ErrNoReload) {
 			t.Errorf("got %v, want ErrNoReload", err)
