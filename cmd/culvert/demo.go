@@ -20,6 +20,7 @@ import (
 	"culvert/cmd/internal/accesslog"
 	"culvert/cmd/internal/admin"
 	"culvert/cmd/internal/config"
+	"culvert/cmd/internal/resolve"
 	"culvert/l4"
 )
 
@@ -128,13 +129,13 @@ func (d *demo) start(address, adminAddress string) error {
 		return err
 	}
 	var err error
-	if d.admin, err = admin.Listen(d.file.Admin.Address.String()); err != nil {
+	if d.admin, err = admin.Listen(d.file.Admin.Address.String(), nil); err != nil {
 		return err
 	}
 	if err := d.startEngine(); err != nil {
 		return err
 	}
-	d.admin.Serve(source(d.engine, d.access, nil))
+	d.admin.Serve(source(d.engine, d.access.Dropped, nil))
 	d.announce()
 	return nil
 }
@@ -208,7 +209,7 @@ func (d *demo) configure(address, adminAddress string) error {
 }
 
 func (d *demo) startEngine() error {
-	cfg, err := resolveAndBuild(d.file)
+	cfg, err := buildConfig(d.file, resolve.New(d.file.DNS))
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,7 @@ func (d *demo) announce() {
 // formatConnection appends the account of a connection as a line for people.
 func formatConnection(b *bytes.Buffer, r *l4.Record) {
 	end := r.Start.Add(r.Total)
-	fmt.Fprintf(b, "%s  %s  %s", end.Format("15:04:05.000"), clientText(r), nameText(r))
+	fmt.Fprintf(b, "%s  %s  %s", end.Format("15:04:05.000"), addressText(r.Client), nameText(r))
 	for _, t := range r.Tries {
 		fmt.Fprintf(b, "  (%s: %s)", t.Server, t.Reason)
 	}
@@ -145,11 +145,12 @@ func formatConnection(b *bytes.Buffer, r *l4.Record) {
 	fmt.Fprintf(b, "  %v  %s by %s\n", r.Total.Round(100*time.Microsecond), r.Reason, r.EndedBy)
 }
 
-func clientText(r *l4.Record) string {
-	if !r.Client.IsValid() {
+// addressText writes a client's address.
+func addressText(a netip.AddrPort) string {
+	if !a.IsValid() {
 		return "unix"
 	}
-	return r.Client.String()
+	return a.String()
 }
 
 // nameText is the name that the client asked for, harmless to a terminal.

@@ -41,7 +41,9 @@ var wards = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd/culvert", "cmd/culvert-bench"},
 	"github.com/HdrHistogram":             {"bench/load"},
 	"github.com/coder/websocket":          {"cmd/culvert"},
+	"github.com/pires/go-proxyproto":      {"l4"},
 	"github.com/miekg/dns":                {"cmd/internal/resolve"},
+	"github.com/coreos/go-systemd":        {"cmd/culvert"},
 	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/notify", "health"},
 }
 

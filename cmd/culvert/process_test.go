@@ -33,9 +33,16 @@ type process struct {
 // killed at the end of the test.
 func start(t *testing.T, watched func(*exec.Cmd) (io.ReadCloser, error), env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command("culvert", args...), done: make(chan struct{})}
+	cmd := exec.Command("culvert", args...)
+	cmd.Env = append(os.Environ(), env...)
+	return startCommand(t, cmd, watched)
+}
+
+// startCommand is start for a command of the test's own.
+func startCommand(t *testing.T, cmd *exec.Cmd, watched func(*exec.Cmd) (io.ReadCloser, error)) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, done: make(chan struct{})}
 	p.changed = sync.NewCond(&p.mu)
-	p.cmd.Env = append(os.Environ(), env...)
 	out, err := watched(p.cmd)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +55,7 @@ func start(t *testing.T, watched func(*exec.Cmd) (io.ReadCloser, error), env []s
 		_ = p.cmd.Process.Kill()
 		<-p.done
 		if t.Failed() {
-			t.Logf("culvert %v:\n%s", args, p.text())
+			t.Logf("%v:\n%s", cmd.Args, p.text())
 		}
 	})
 	return p
@@ -119,6 +126,17 @@ func (p *process) status() int {
 		p.t.Fatal("the process does not end")
 	}
 	return p.cmd.ProcessState.ExitCode()
+}
+
+// eventually waits until ok holds; there is no event to wait for.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Errorf("not in time: %s", what)
 }
 
 // need skips the test when a program is missing; in CI that is a failure.

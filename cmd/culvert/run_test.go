@@ -24,6 +24,7 @@ import (
 // origin is a TLS server that echoes lines.
 type origin struct {
 	address string
+	cert    tls.Certificate
 	roots   *x509.CertPool
 }
 
@@ -54,7 +55,7 @@ func startOrigin(t *testing.T) *origin {
 			}()
 		}
 	}()
-	o := &origin{address: ln.Addr().String(), roots: x509.NewCertPool()}
+	o := &origin{address: ln.Addr().String(), cert: cert, roots: x509.NewCertPool()}
 	o.roots.AddCert(ca.cert)
 	return o
 }
@@ -66,23 +67,26 @@ type runProcess struct {
 	address string
 	admin   string
 	log     string // the access log's path
+	file    string // the configuration
+	socket  string // the control socket
 }
 
 // startRun runs a configuration; top is added to its top level.
 func startRun(t *testing.T, top string, args ...string) *runProcess {
 	t.Helper()
-	r := &runProcess{origin: startOrigin(t), log: filepath.Join(t.TempDir(), "access.log")}
-	file := writeConfig(t, fmt.Sprintf(`listeners:
+	dir := t.TempDir()
+	r := &runProcess{origin: startOrigin(t), log: filepath.Join(dir, "access.log"), socket: filepath.Join(dir, "admin.sock")}
+	r.file = writeConfig(t, fmt.Sprintf(`listeners:
   - address: "127.0.0.1:0"
     routes:
       - {server_name: chat.example.com, pool: chat}
 pools:
   chat: {servers: [%q]}
 log: {access: %q}
-admin: {address: "127.0.0.1:0"}
+admin: {address: "127.0.0.1:0", socket: %q}
 %s
-`, r.origin.address, r.log, top))
-	r.process = start(t, stderr, nil, append(append([]string{"run"}, args...), file)...)
+`, r.origin.address, r.log, r.socket, top))
+	r.process = start(t, stderr, nil, append(append([]string{"run"}, args...), r.file)...)
 	r.address = r.expect(`listening on (127\.0\.0\.1:\d+)`)[1]
 	r.admin = r.expect(`admin on (http://127\.0\.0\.1:\d+)`)[1]
 	r.expect(`ready`)
@@ -324,7 +328,7 @@ func TestReadyComesLast(t *testing.T) {
 		name, top string
 		want      string // what stands before
 	}{
-		{"nothing to say", "", `msg="admin on http://[^"]*"\n`},
+		{"nothing to say", "", `msg="admin socket [^"]*"\n`},
 		{"a limit that is cut", "limits: {connections: 10000000}", `level=WARN msg="limits\.connections is more than [^\n]*configured=10000000\n`},
 	}
 	for _, tt := range tests {

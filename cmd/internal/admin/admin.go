@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"culvert/health"
 	"culvert/l4"
 )
 
@@ -31,27 +33,59 @@ const (
 type Source struct {
 	Stats    func() *l4.Stats // safe for concurrent use
 	Dropped  func() uint64    // access log records dropped; nil: none
+	Health   func() *Health   // of the servers; nil: nobody asks
 	Draining func() bool      // the process takes no new connections; nil: never
 	Version  string           // of the program
 	Commit   string           // it was built from; "" when unknown
 	Log      *slog.Logger     // complaints of the HTTP server; nil: none
 }
 
+// Health is what was found out about the servers.
+type Health struct {
+	Checks  []health.Status   // of the servers that are probed
+	Changes map[Change]uint64 // how often each happened
+}
+
+// Change is something that happened to a server.
+type Change struct {
+	Pool, Server string
+	Event        string // a kind of notify.Event
+}
+
 // Server is an admin server: bound by Listen, so that an address in use is
 // known before anything else starts, and answering from Serve on.
 type Server struct {
 	http     *http.Server // nil before Serve
-	listener net.Listener
+	socket   net.Listener
+	listener net.Listener // the same, with a limit
 	done     chan error
 }
 
-// Listen binds a TCP address. Close releases it.
-func Listen(address string) (*Server, error) {
-	ln, err := net.Listen("tcp", address)
+// Listen binds a TCP address, or takes a socket that another process has bound
+// to it, if it is not nil. Close releases it.
+func Listen(address string, inherited *os.File) (*Server, error) {
+	ln, err := open("tcp", address, inherited)
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
-	return &Server{listener: newLimitListener(ln, maxConnections), done: make(chan error, 1)}, nil
+	return &Server{socket: ln, listener: newLimitListener(ln, maxConnections), done: make(chan error, 1)}, nil
+}
+
+func open(network, address string, inherited *os.File) (net.Listener, error) {
+	if inherited == nil {
+		return net.Listen(network, address)
+	}
+	defer inherited.Close()
+	return net.FileListener(inherited)
+}
+
+// File returns a second descriptor of the listening socket, the caller's to
+// close, for a process that takes over.
+func (s *Server) File() (*os.File, error) {
+	if f, ok := s.socket.(interface{ File() (*os.File, error) }); ok {
+		return f.File()
+	}
+	return nil, fmt.Errorf("admin: a %T has no descriptor", s.socket)
 }
 
 // Serve starts to answer, also those who connected since Listen. It returns

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"culvert/balancer"
+	"culvert/health"
 	"culvert/l4"
 )
 
@@ -24,6 +26,22 @@ func servers(t *testing.T) []*balancer.Server {
 		t.Fatal(err)
 	}
 	return p.Servers()
+}
+
+// checked is what is known of two servers, one of them with a certificate that
+// ends soon.
+func checked(srv []*balancer.Server) *Health {
+	at := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	return &Health{
+		Checks: []health.Status{
+			{Server: srv[0], Up: true, Passed: 5, Failed: 1, Last: health.Result{
+				At: at, Took: 2 * time.Millisecond,
+				Certificate: &health.Certificate{NotAfter: at.Add(time.Hour), Problem: errors.New("for another name")},
+			}},
+			{Server: srv[1], Up: true, Last: health.Result{At: at, Took: time.Second, Err: errors.New("status 500")}},
+		},
+		Changes: map[Change]uint64{{"mattermost", "10.0.0.12:443", "down"}: 2},
+	}
 }
 
 // source returns a Source with fixed numbers.
@@ -53,6 +71,7 @@ func source(t *testing.T) Source {
 	return Source{
 		Stats:   func() *l4.Stats { return stats },
 		Dropped: func() uint64 { return 9 },
+		Health:  func() *Health { return checked(srv) },
 		Version: "v1.2.3",
 		Commit:  "abc",
 	}
@@ -130,7 +149,7 @@ func TestHealthzDuringADrain(t *testing.T) {
 
 func listen(t *testing.T) *Server {
 	t.Helper()
-	s, err := Listen("127.0.0.1:0")
+	s, err := Listen("127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +180,7 @@ func TestServesUntilClose(t *testing.T) {
 func TestListenNamesTheAddressInUse(t *testing.T) {
 	s := listen(t)
 	defer s.Close(context.Background())
-	_, err := Listen(s.Addr().String())
+	_, err := Listen(s.Addr().String(), nil)
 	if err == nil || !strings.Contains(err.Error(), s.Addr().String()) {
 		t.Errorf("got %v, want an error with %v", err, s.Addr())
 	}
@@ -172,7 +191,7 @@ func TestCloseWithoutServeReleasesTheAddress(t *testing.T) {
 	if err := s.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	again, err := Listen(s.Addr().String())
+	again, err := Listen(s.Addr().String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

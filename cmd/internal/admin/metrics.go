@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"culvert/balancer"
 	"culvert/l4"
 )
 
@@ -61,6 +62,23 @@ var (
 	failovers = counter("culvert_failovers_total",
 		"Failed attempts at a server that another server followed.", "pool", "server")
 
+	serverUp = gauge("culvert_server_up",
+		"1 while a server is in service: nothing speaks against new connections.", "pool", "server")
+	serverOut = gauge("culvert_server_out",
+		"1 for each cause that keeps a server out of service.", "pool", "server", "cause")
+	serverChanges = counter("culvert_server_changes_total",
+		"Servers that went up or down, were ejected or readmitted.", "pool", "server", "event")
+	poolPanics = gauge("culvert_pool_panics",
+		"1 while so few servers are in service that all are used.", "pool")
+	checks = counter("culvert_checks_total",
+		"Health checks of a server, by result.", "pool", "server", "result")
+	checkSeconds = gauge("culvert_check_seconds",
+		"How long the last health check of a server took.", "pool", "server")
+	certificateExpiry = gauge("culvert_server_certificate_expiry_timestamp_seconds",
+		"When the certificate that a server showed its last health check ends.", "pool", "server")
+	certificateProblem = gauge("culvert_server_certificate_problem",
+		"1 if that certificate has ended, is for another name, or of an unknown authority.", "pool", "server")
+
 	connectionsLimit = gauge("culvert_connections_limit",
 		"Connections that the process serves at most.")
 	keptBytes = gauge("culvert_kept_bytes",
@@ -78,6 +96,7 @@ var (
 var metrics = []*metric{
 	connections, connectionsActive, connectionsEnded, rejects, routeConnections,
 	serverConnections, serverActive, serverBytes, attemptsFailed, failovers,
+	serverUp, serverOut, serverChanges, poolPanics, checks, checkSeconds, certificateExpiry, certificateProblem,
 	connectionsLimit, keptBytes, pipes, listenersPaused, logDropped, buildInfo,
 }
 
@@ -103,6 +122,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for i := range stats.Servers {
 		s.server(&stats.Servers[i])
+	}
+	s.pools(stats.Servers)
+	if c.src.Health != nil {
+		s.health(c.src.Health())
 	}
 	s.add(connectionsLimit, float64(stats.MaxConnections))
 	s.add(keptBytes, float64(stats.KeptBytes))
@@ -166,6 +189,47 @@ func (s *samples) server(v *l4.ServerStats) {
 	for reason, n := range v.Failures {
 		s.add(attemptsFailed, float64(n), pool, server, string(reason))
 	}
+}
+
+// pools adds which servers are in service, and which pools panic.
+func (s *samples) pools(servers []l4.ServerStats) {
+	seen := map[*balancer.Pool]bool{}
+	for _, v := range servers {
+		causes := v.Server.Causes()
+		s.add(serverUp, truth(causes == 0), v.Pool, v.Server.Name())
+		for _, c := range balancer.Causes() {
+			s.add(serverOut, truth(causes&c != 0), v.Pool, v.Server.Name(), c.String())
+		}
+		if p := v.Server.Pool(); !seen[p] {
+			seen[p] = true
+			s.add(poolPanics, truth(p.Panics()), v.Pool)
+		}
+	}
+}
+
+func (s *samples) health(h *Health) {
+	for _, c := range h.Checks {
+		pool, server := c.Server.Pool().Name(), c.Server.Name()
+		s.add(checks, float64(c.Passed), pool, server, "passed")
+		s.add(checks, float64(c.Failed), pool, server, "failed")
+		if !c.Last.At.IsZero() {
+			s.add(checkSeconds, c.Last.Took.Seconds(), pool, server)
+		}
+		if cert := c.Last.Certificate; cert != nil {
+			s.add(certificateExpiry, float64(cert.NotAfter.Unix()), pool, server)
+			s.add(certificateProblem, truth(cert.Problem != nil), pool, server)
+		}
+	}
+	for c, n := range h.Changes {
+		s.add(serverChanges, float64(n), c.Pool, c.Server, c.Event)
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (s *samples) send(ch chan<- prometheus.Metric) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"culvert/balancer"
+	"culvert/health"
 	"culvert/l4"
 )
 
@@ -20,7 +22,7 @@ var statusHTML string
 
 // statusTemplate is parsed once; executing it is safe for concurrent use.
 var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap{
-	"bytes": formatBytes,
+	"bytes": FormatBytes,
 }).Parse(statusHTML))
 
 // statusPage shows listeners, pools and servers to a person.
@@ -49,6 +51,7 @@ type listenerRow struct {
 
 type poolRows struct {
 	Name    string
+	Panics  bool
 	Servers []serverRow
 }
 
@@ -56,18 +59,41 @@ type serverRow struct {
 	l4.ServerStats
 	Failed  uint64 // attempts
 	Reasons string // why, the most frequent first
+	check   *health.Status
 }
 
-// Setting says what the file says of the server. Whether it answers is in
-// the failed attempts: nobody asks it.
-func (r serverRow) Setting() string {
+// State says whether the server takes connections, and if not why.
+func (r serverRow) State() string {
+	cause := r.Server.Causes().First()
 	switch {
-	case r.Server.Down():
-		return "down"
+	case cause == balancer.Configured:
+		return "down in the file"
+	case cause != 0:
+		return cause.String()
 	case r.Server.Backup():
 		return "backup"
 	}
 	return "on"
+}
+
+// Bad reports whether somebody should look at the server.
+func (r serverRow) Bad() bool { return r.Server.Causes()&(balancer.Unhealthy|balancer.Ejected) != 0 }
+
+// Check says how the last health check went.
+func (r serverRow) Check() string {
+	switch {
+	case r.check == nil:
+		return ""
+	case r.check.Last.At.IsZero():
+		return "to come"
+	case r.check.Last.Err != nil:
+		return r.check.Last.Err.Error()
+	}
+	text := "passed in " + r.check.Last.Took.Round(100*time.Microsecond).String()
+	if c := r.check.Last.Certificate; c != nil && c.Problem != nil {
+		text += "; certificate: " + c.Problem.Error()
+	}
+	return text
 }
 
 func (p *statusPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -85,7 +111,7 @@ func (p *statusPage) status() *status {
 	s := &status{
 		Version:   p.src.Version,
 		Time:      p.now().Format("15:04:05"),
-		Pools:     poolsOf(stats.Servers),
+		Pools:     poolsOf(stats.Servers, p.checks()),
 		KeptBytes: stats.KeptBytes,
 		Pipes:     stats.Pipes,
 		Paused:    stats.Paused,
@@ -97,19 +123,25 @@ func (p *statusPage) status() *status {
 		s.Dropped = p.src.Dropped()
 	}
 	for _, l := range stats.Listeners {
-		row := listenerRow{ListenerStats: l}
-		for how, n := range l.Ended {
-			if !how.Reason.Relayed() {
-				row.Rejected += n
-			}
-		}
-		s.Listeners = append(s.Listeners, row)
+		s.Listeners = append(s.Listeners, rowOf(l))
 	}
 	return s
 }
 
+// checks returns the last health checks by server.
+func (p *statusPage) checks() map[*balancer.Server]*health.Status {
+	all := map[*balancer.Server]*health.Status{}
+	if p.src.Health == nil {
+		return all
+	}
+	for _, c := range p.src.Health().Checks {
+		all[c.Server] = &c
+	}
+	return all
+}
+
 // poolsOf groups servers by pool, both in the order given.
-func poolsOf(servers []l4.ServerStats) []poolRows {
+func poolsOf(servers []l4.ServerStats, checks map[*balancer.Server]*health.Status) []poolRows {
 	var pools []poolRows
 	index := map[string]int{}
 	for _, v := range servers {
@@ -117,9 +149,9 @@ func poolsOf(servers []l4.ServerStats) []poolRows {
 		if !ok {
 			i = len(pools)
 			index[v.Pool] = i
-			pools = append(pools, poolRows{Name: v.Pool})
+			pools = append(pools, poolRows{Name: v.Pool, Panics: v.Server.Pool().Panics()})
 		}
-		row := serverRow{ServerStats: v, Reasons: reasonsText(v.Failures)}
+		row := serverRow{ServerStats: v, Reasons: reasonsText(v.Failures), check: checks[v.Server]}
 		for _, n := range v.Failures {
 			row.Failed += n
 		}
@@ -140,8 +172,8 @@ func reasonsText(failures map[l4.Reason]uint64) string {
 	return strings.Join(texts, ", ")
 }
 
-// formatBytes writes n with a binary unit and three digits or so.
-func formatBytes(n any) string {
+// FormatBytes writes n, a uint64 or int64, with a binary unit and three digits or so.
+func FormatBytes(n any) string {
 	var f float64
 	switch n := n.(type) {
 	case uint64:

@@ -22,9 +22,9 @@ func TestStatusPage(t *testing.T) {
 	for _, want := range []string{
 		":443|7|100|30|",
 		"Pool mattermost",
-		"server|in the file|active|connections|bytes up|bytes down|failovers|failed attempts|why|",
-		"app-1|on|4|40|1.0 MiB|5.0 GiB|0|0||",
-		"10.0.0.12:443|on|3|30|2.0 KiB|4.0 KiB|2|4|connect_refused 3, connect_timeout 1|",
+		"server|state|last check|active|connections|bytes up|bytes down|failovers|failed attempts|why|",
+		"app-1|on|passed in 2ms; certificate: for another name|4|40|1.0 MiB|5.0 GiB|0|0||",
+		"10.0.0.12:443|on|status 500|3|30|2.0 KiB|4.0 KiB|2|4|connect_refused 3, connect_timeout 1|",
 		"4.0 KiB|2|1|9|",
 		"v1.2.3",
 	} {
@@ -93,7 +93,7 @@ func TestStatusPageShowsBackups(t *testing.T) {
 func TestStatusPageShowsServersThatAreDown(t *testing.T) {
 	src := source(t)
 	src.Stats().Servers[1].Server.Set(balancer.Configured, true, 0)
-	if got := cells(body(t, get(t, Handler(src), "GET", "/"))); !strings.Contains(got, "10.0.0.12:443|down|") {
+	if got := cells(body(t, get(t, Handler(src), "GET", "/"))); !strings.Contains(got, "10.0.0.12:443|down in the file|") {
 		t.Error(got)
 	}
 }
@@ -111,7 +111,7 @@ func TestFormatBytes(t *testing.T) {
 		{^uint64(0), "16.0 EiB"},
 	}
 	for _, tt := range tests {
-		if got := formatBytes(tt.in); got != tt.want {
+		if got := FormatBytes(tt.in); got != tt.want {
 			t.Errorf("%v: got %q, want %q", tt.in, got, tt.want)
 		}
 	}

@@ -13,7 +13,11 @@ import (
 	"culvert/sniff"
 )
 
-const unixPrefix = "unix:"
+// What an address may begin with that is not ip:port or host:port.
+const (
+	unixPrefix = "unix:"
+	srvPrefix  = "srv:"
+)
 
 // listenAddress reads ":port", "ip:port" or "unix:/path".
 func (d *decoder) listenAddress(n ast.Node) (word, socket.Addr) {
@@ -70,12 +74,21 @@ func parseListen(text string) (socket.Addr, error) {
 // An endpoint is where a server is: an address, or a name and a port that are
 // resolved when the program starts.
 type endpoint struct {
-	addr socket.Addr // invalid for a host name
+	addr socket.Addr // invalid for a name
 	host string
-	port uint16
+	port uint16 // of a host name
+	srv  bool   // host is the name of SRV records
 }
 
 func (e endpoint) isHost() bool { return e.host != "" }
+
+// key tells names apart that are looked up.
+func (e endpoint) key() string {
+	if e.srv {
+		return srvPrefix + e.host
+	}
+	return e.host
+}
 
 // IsHost reports whether a server's address as written has a host name, which
 // [File.Build] resolves.
@@ -89,6 +102,9 @@ func parseServer(text string) (endpoint, error) {
 	if path, ok := strings.CutPrefix(text, unixPrefix); ok {
 		a, err := parseUnix(path)
 		return endpoint{addr: a}, err
+	}
+	if name, ok := strings.CutPrefix(text, srvPrefix); ok {
+		return endpoint{host: name, srv: true}, checkService(name)
 	}
 	host, port, err := splitPort(text)
 	switch {
@@ -119,6 +135,18 @@ func checkHost(host string) error {
 	last := string(norm[strings.LastIndexByte(string(norm), '.')+1:])
 	if prefix(last, "0123456789") == len(last) {
 		return fmt.Errorf("%s is not an IP address", quote(host))
+	}
+	return nil
+}
+
+// checkService refuses what cannot be the name of SRV records. Their service
+// and protocol begin with an underscore by convention only.
+func checkService(name string) error {
+	if _, _, err := splitPort(name); err == nil {
+		return errors.New("SRV records say the port: write the name without one")
+	}
+	if checkHost(name) != nil {
+		return fmt.Errorf("%s is not the name of SRV records", quote(name))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -9,13 +10,17 @@ import (
 	"sync"
 
 	"culvert/balancer"
+	"culvert/cmd/internal/resolve"
 	"culvert/l4"
 	"culvert/l4/socket"
 )
 
-// Resolve finds the addresses of a host, as (*net.Resolver).LookupNetIP does
-// for the network "ip". Several may be asked for at the same time.
-type Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+// Resolver finds what names stand for. Its methods may be called from several
+// goroutines at once.
+type Resolver interface {
+	Addrs(ctx context.Context, host string) ([]netip.Addr, error)
+	Services(ctx context.Context, name string) ([]resolve.Service, error)
+}
 
 // mostLookups is how many hosts are resolved at a time.
 const mostLookups = 16
@@ -26,8 +31,8 @@ const mostLookups = 16
 // A server with a configured name must have a single address. Pools balanced
 // by nginx-hash hash the host as written. Each call makes pools of its own.
 // The error is of type [Errors].
-func (f *File) Build(ctx context.Context, resolve Resolve) (*l4.Config, error) {
-	b := builder{file: f, answers: lookUp(ctx, f.hosts(), resolve)}
+func (f *File) Build(ctx context.Context, r Resolver) (*l4.Config, error) {
+	b := builder{file: f, answers: lookUp(ctx, f.hosts(), r)}
 	return b.build()
 }
 
@@ -39,54 +44,106 @@ func (f *File) Unresolved() (*l4.Config, error) {
 	return b.build()
 }
 
-// hosts returns the distinct hosts of the servers.
-func (f *File) hosts() []string {
-	var all []string
+// hosts returns the distinct names of the servers.
+func (f *File) hosts() []endpoint {
+	seen := map[string]bool{}
+	var all []endpoint
 	for _, p := range f.pools {
 		for _, s := range p.servers {
-			if s.endpoint.isHost() {
-				all = append(all, s.endpoint.host)
+			if e := s.endpoint; e.isHost() && !seen[e.key()] {
+				seen[e.key()] = true
+				all = append(all, e)
 			}
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
-// An answer is what resolving a host gave.
+// An answer is what resolving a name gave.
 type answer struct {
-	addrs []netip.Addr // sorted, IPv4-mapped ones as IPv4
+	found []location
 	err   error
 }
 
-func lookUp(ctx context.Context, hosts []string, resolve Resolve) map[string]answer {
-	found := make([]answer, len(hosts))
+// A location is one address that a name stands for, with what an SRV record says
+// of it.
+type location struct {
+	addr   netip.Addr
+	port   uint16 // 0: the one in the file
+	weight int    // 0: the one in the file
+	backup bool
+}
+
+func lookUp(ctx context.Context, names []endpoint, r Resolver) map[string]answer {
+	found := make([]answer, len(names))
 	slots := make(chan struct{}, mostLookups)
 	var wait sync.WaitGroup
-	for i, host := range hosts {
+	for i, e := range names {
 		slots <- struct{}{}
 		wait.Go(func() {
-			found[i].addrs, found[i].err = resolve(ctx, host)
+			found[i].found, found[i].err = e.lookUp(ctx, r)
 			<-slots
 		})
 	}
 	wait.Wait()
-	answers := make(map[string]answer, len(hosts))
-	for i, host := range hosts {
-		answers[host] = found[i].normal()
+	answers := make(map[string]answer, len(names))
+	for i, e := range names {
+		answers[e.key()] = found[i]
 	}
 	return answers
 }
 
-// normal sorts the addresses: a server's place in a pool must not depend on
-// the order of an answer.
-func (a answer) normal() answer {
-	addrs := make([]netip.Addr, len(a.addrs))
-	for i, addr := range a.addrs {
-		addrs[i] = addr.Unmap()
+// lookUp returns the places of e in an order that does not depend on that of
+// an answer, and neither does a server's place in a pool.
+func (e endpoint) lookUp(ctx context.Context, r Resolver) ([]location, error) {
+	if e.srv {
+		return e.services(ctx, r)
 	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	return answer{slices.Compact(addrs), a.err}
+	addrs, err := r.Addrs(ctx, e.host)
+	var all []location
+	for _, a := range sorted(addrs) {
+		all = append(all, location{addr: a})
+	}
+	return all, err
+}
+
+func sorted(addrs []netip.Addr) []netip.Addr {
+	all := make([]netip.Addr, len(addrs))
+	for i, a := range addrs {
+		all[i] = a.Unmap()
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
+// services returns the places of an SRV name. Those of the lowest priority are
+// primaries, the others backups (RFC 2782).
+func (e endpoint) services(ctx context.Context, r Resolver) ([]location, error) {
+	services, err := r.Services(ctx, e.host)
+	if err != nil {
+		return nil, err
+	}
+	services = slices.SortedFunc(slices.Values(services), byPriority)
+	var all []location
+	seen := map[netip.AddrPort]bool{}
+	for _, s := range services {
+		host := strings.TrimSuffix(s.Host, ".")
+		addrs, err := r.Addrs(ctx, host)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", host, err)
+		}
+		for _, a := range sorted(addrs) {
+			if to := netip.AddrPortFrom(a, s.Port); !seen[to] { // else two names of one server
+				seen[to] = true
+				all = append(all, location{a, s.Port, max(1, int(s.Weight)), s.Priority > services[0].Priority})
+			}
+		}
+	}
+	return all, nil
+}
+
+func byPriority(a, b resolve.Service) int {
+	return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Weight, b.Weight))
 }
 
 // A builder makes one l4.Config.
@@ -131,7 +188,7 @@ func (b *builder) listener(l *listener) *l4.Listener {
 		alpn := texts(r.alpn)
 		for _, name := range r.names {
 			route := b.route(r.target)
-			route.ServerName, route.ALPN = name.text, alpn
+			route.ServerName, route.ALPN, route.SendProxy = name.text, alpn, r.proxy
 			routes = append(routes, route)
 		}
 	}
@@ -152,7 +209,7 @@ func (b *builder) route(t target) *l4.Route {
 
 func (b *builder) pool(p *pool) *l4.Pool {
 	members := b.members(p)
-	cfg := balancer.Config{Name: p.name.text, Policy: p.policy, IPv6Prefix: p.prefix, BoundedLoad: p.bound}
+	cfg := balancer.Config{Name: p.name.text, Policy: p.policy, IPv6Prefix: p.prefix, BoundedLoad: p.bound, SlowStart: p.slowStart, Panic: p.panic}
 	out := p.settings
 	for _, m := range members {
 		cfg.Servers = append(cfg.Servers, m.config)
@@ -221,18 +278,22 @@ func (b *builder) expand(p *pool, s server) ([]member, error) {
 	if !s.endpoint.isHost() || b.answers == nil {
 		return []member{{s.config, s.endpoint.addr}}, nil
 	}
-	a := b.answers[s.endpoint.host]
+	a := b.answers[s.endpoint.key()]
 	switch {
 	case a.err != nil:
 		return nil, fmt.Errorf("resolve %s: %w", s.endpoint.host, a.err)
-	case len(a.addrs) == 0:
+	case len(a.found) == 0:
 		return nil, fmt.Errorf("resolve %s: it has no address", s.endpoint.host)
-	case len(a.addrs) > 1 && s.config.Name != "":
-		return nil, fmt.Errorf("the server %s has a name, but %s has %d addresses: list them, or remove the name", s.config.Name, s.endpoint.host, len(a.addrs))
+	case len(a.found) > 1 && s.config.Name != "":
+		return nil, fmt.Errorf("the server %s has a name, but %s has %d addresses: list them, or remove the name", s.config.Name, s.endpoint.host, len(a.found))
 	}
 	var all []member
-	for _, addr := range a.addrs {
-		all = append(all, s.member(p.policy, socket.IP(netip.AddrPortFrom(addr, s.endpoint.port))))
+	for _, f := range a.found {
+		at := s
+		if f.weight > 0 {
+			at.config.Weight, at.config.Backup = f.weight, f.backup
+		}
+		all = append(all, at.member(p.policy, socket.IP(netip.AddrPortFrom(f.addr, cmp.Or(f.port, s.endpoint.port)))))
 	}
 	return all, nil
 }

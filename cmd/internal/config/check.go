@@ -109,7 +109,7 @@ func (f *File) targets() []target {
 	return slices.DeleteFunc(all, func(t target) bool { return !t.pool.set() })
 }
 
-// checkListeners reports listeners, and an admin address, that cannot be
+// checkListeners reports listeners, and addresses of admin, that cannot be
 // bound beside each other, and names given twice.
 func (d *decoder) checkListeners(f *File) {
 	names := map[string]place{}
@@ -133,6 +133,11 @@ func (d *decoder) checkListeners(f *File) {
 	}
 	if first, ok := addrs[bindKey(f.Admin.Address)]; ok {
 		d.errorAt(f.adminText.at, "%s", taker(first, f.adminText.text))
+	}
+	if a, err := socket.Unix(f.Admin.Socket); err == nil {
+		if first, ok := addrs[a]; ok {
+			d.errorAt(f.controlText.at, "%s", taker(first, first.text))
+		}
 	}
 }
 

@@ -1,12 +1,18 @@
 package config
 
 import (
+	"cmp"
+	"net/netip"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
 	"culvert/cmd/internal/accesslog"
+	"culvert/cmd/internal/notify"
+	"culvert/cmd/internal/resolve"
 	"culvert/l4"
 	"culvert/l4/socket"
 )
@@ -17,18 +23,23 @@ type File struct {
 	Warnings     Errors        // what is odd but not wrong
 	Admin        Admin         // metrics and status page
 	Log          Log           // where records go
+	Notify       notify.Config // whom to tell of servers that go up or down
+	DNS          resolve.Config
 	DrainTimeout time.Duration // 0: connections are closed at once
 
-	adminText word // the admin address as written
-	loops     int
-	limits    l4.Limits
-	listeners []*listener
-	pools     []*pool // in the order of the file
+	adminText   word // the admin address as written
+	controlText word // and the path of the control socket
+	loops       int
+	limits      l4.Limits
+	listeners   []*listener
+	pools       []*pool // in the order of the file
 }
 
-// Admin is where metrics and the status page are served.
+// Admin is where the process can be looked at, and controlled.
 type Admin struct {
-	Address socket.Addr // an IP address and port; invalid: nowhere
+	Address socket.Addr // metrics and the status page, an IP address and port; invalid: nowhere
+	Socket  string      // the path of the control socket; "": none
+	Group   string      // whose members may use it, too; "": nobody else
 }
 
 // Log says where each kind of record goes.
@@ -36,6 +47,17 @@ type Log struct {
 	// Access is where the record of each connection goes: a destination as
 	// accesslog.Open takes it, by default accesslog.Stdout.
 	Access string
+}
+
+// IsFile reports whether the access log is a file.
+func (l Log) IsFile() bool { return strings.HasPrefix(l.Access, "/") }
+
+// LimitKept bounds the bytes held for slow peers and hellos, unless the file
+// does; 0 is no bound. It is called before Build.
+func (f *File) LimitKept(most int64) {
+	if f.limits.KeptBytes == 0 && most > 0 {
+		f.limits.KeptBytes = min(most, l4.DefaultKeptBytes)
+	}
 }
 
 // Counts says how much is in a file.
@@ -73,8 +95,10 @@ func (d *decoder) decode(root ast.Node) *File {
 	keys := d.mapping(root, "the file", fields{
 		"listeners":     func(n ast.Node) { f.listeners = d.listeners(n) },
 		"pools":         func(n ast.Node) { f.pools = d.pools(n) },
-		"admin":         func(n ast.Node) { f.Admin, f.adminText = d.admin(n) },
+		"admin":         func(n ast.Node) { d.admin(n, f) },
 		"log":           func(n ast.Node) { d.log(n, &f.Log) },
+		"notify":        func(n ast.Node) { f.Notify = d.notify(n) },
+		"dns":           func(n ast.Node) { f.DNS = d.dns(n) },
 		"limits":        func(n ast.Node) { f.limits = d.limits(n) },
 		"loops":         func(n ast.Node) { f.loops = d.integer(n, 1, mostLoops) },
 		"drain_timeout": func(n ast.Node) { f.DrainTimeout = d.duration(n, drainSpan) },
@@ -83,16 +107,36 @@ func (d *decoder) decode(root ast.Node) *File {
 	return f
 }
 
-func (d *decoder) admin(n ast.Node) (a Admin, written word) {
+func (d *decoder) admin(n ast.Node, f *File) {
 	if s := scalarOf(n); s.kind == text {
 		d.errorf(n, "found %s, expected a mapping of keys to values for admin, such as {address: %q}", s, adminExample(s.text))
-		return a, written
+		return
 	}
 	keys := d.mapping(n, "admin", fields{
-		"address": func(n ast.Node) { written, a.Address = d.adminAddress(n) },
+		"address": func(n ast.Node) { f.adminText, f.Admin.Address = d.adminAddress(n) },
+		"socket":  func(n ast.Node) { f.controlText = d.socketPath(n) },
+		"group":   func(n ast.Node) { f.Admin.Group = d.word(n, "the name of a group").text },
 	})
-	d.require(n, keys, "admin", "address")
-	return a, written
+	f.Admin.Socket = f.controlText.text
+	if !keys.any("socket") {
+		d.ignored(keys, `without "socket"`, []string{"group"})
+	}
+	if !keys.any("address", "socket") && d.isMapping(n) {
+		d.errorf(n, "admin has neither an address nor a socket")
+	}
+}
+
+func (d *decoder) socketPath(n ast.Node) word {
+	const want = "the absolute path of a unix socket, such as /run/culvert/admin.sock"
+	w := d.word(n, want)
+	if !w.set() {
+		return w
+	}
+	if _, err := parseUnix(w.text); err != nil {
+		d.errorAt(w.at, "found %s, expected %s: %v", quote(w.text), want, err)
+		return word{}
+	}
+	return w
 }
 
 // adminExample returns an address to write for one that was written elsewhere.
@@ -107,6 +151,59 @@ func (d *decoder) log(n ast.Node, l *Log) {
 	d.mapping(n, "log", fields{
 		"access": func(n ast.Node) { l.Access = d.logTarget(n) },
 	})
+}
+
+func (d *decoder) dns(n ast.Node) (c resolve.Config) {
+	keys := d.mapping(n, "dns", fields{
+		"servers": func(n ast.Node) { c.Servers = d.dnsServers(n) },
+		"min_ttl": func(n ast.Node) { c.MinTTL = d.duration(n, ttlSpan) },
+		"max_ttl": func(n ast.Node) { c.MaxTTL = d.duration(n, ttlSpan) },
+		"timeout": func(n ast.Node) { c.Timeout = d.duration(n, probeSpan) },
+	})
+	least := cmp.Or(c.MinTTL, resolve.DefaultMinTTL)
+	if c.MaxTTL > 0 && c.MaxTTL < least {
+		d.errorAt(keys["max_ttl"], "the max_ttl (%s) is shorter than the min_ttl (%s)", written(c.MaxTTL), written(least))
+	}
+	return c
+}
+
+// ttlSpan is what the bounds of a time to live may be.
+var ttlSpan = span{min: 100 * time.Millisecond, max: day}
+
+func (d *decoder) dnsServers(n ast.Node) (all []netip.AddrPort) {
+	const want = `the address of a DNS server, such as "10.0.0.2:53"`
+	for _, w := range d.words(n, want) {
+		a, err := netip.ParseAddrPort(w.text)
+		if ip, e := netip.ParseAddr(w.text); e == nil {
+			a, err = netip.AddrPortFrom(ip, 53), nil
+		}
+		if err != nil {
+			d.errorAt(w.at, "found %s, expected %s", quote(w.text), want)
+			continue
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+func (d *decoder) notify(n ast.Node) (c notify.Config) {
+	d.mapping(n, "notify", fields{
+		"command": func(n ast.Node) { c.Command = texts(d.words(n, "a program and its arguments")) },
+		"webhook": func(n ast.Node) { c.Webhook = d.webhook(n) },
+	})
+	return c
+}
+
+func (d *decoder) webhook(n ast.Node) string {
+	const want = "a URL, such as https://example.com/hook"
+	w := d.word(n, want)
+	if !w.set() {
+		return ""
+	}
+	if u, err := url.Parse(w.text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		d.errorAt(w.at, "found %s, expected %s", quote(w.text), want)
+	}
+	return w.text
 }
 
 // logTarget reads stdout, stderr, off or an absolute path.

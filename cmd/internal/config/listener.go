@@ -64,8 +64,10 @@ func (d *decoder) listener(n ast.Node) *listener {
 		"half_close":      func(n ast.Node) { s.Session.KeepHalfClose = d.halfClose(n) },
 		"timeouts":        func(n ast.Node) { timeouts = d.listenerTimeouts(n, s) },
 		"tcp":             func(n ast.Node) { s.TCP = d.tcp(n) },
+		"proxy_protocol":  func(n ast.Node) { s.Proxied, s.ProxyFrom = d.proxies(n) },
 	})
 	d.require(n, keys, "the listener", "address")
+	d.checkProxies(s, keys, timeouts)
 	d.checkPlain(n, keys, timeouts)
 	if !l.name.set() {
 		l.name = l.address
@@ -77,6 +79,7 @@ func (d *decoder) listener(n ast.Node) *listener {
 func (d *decoder) listenerTimeouts(n ast.Node, l *l4.Listener) found {
 	all := d.sessionTimeouts(&l.Session)
 	all["hello"] = func(n ast.Node) { l.HelloTimeout = d.duration(n, offSpan) }
+	all["proxy_header"] = func(n ast.Node) { l.ProxyTimeout = d.duration(n, offSpan) }
 	return d.mapping(n, listenerTimeouts, all)
 }
 

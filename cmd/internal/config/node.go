@@ -110,6 +110,20 @@ type fields map[string]func(ast.Node)
 // key counts as set, so that it is not reported as missing too.
 type found map[string]place
 
+// any reports whether one of the keys is set.
+func (f found) any(keys ...string) bool {
+	return slices.ContainsFunc(keys, func(k string) bool { _, ok := f[k]; return ok })
+}
+
+// ignored reports keys that have no effect; where says in which case.
+func (d *decoder) ignored(keys found, where string, groups ...[]string) {
+	for _, k := range slices.Concat(groups...) {
+		if at, ok := keys[k]; ok {
+			d.errorAt(at, "%q has no effect %s", k, where)
+		}
+	}
+}
+
 // mapping reads a mapping by its fields. A key without a value is an error.
 func (d *decoder) mapping(n ast.Node, what string, fields fields) found {
 	keys := found{}
@@ -152,7 +166,7 @@ func homeOf(what, key string) string {
 	switch what + " " + key {
 	case listenerTimeouts + " connect", listenerTimeouts + " first_byte", listenerTimeouts + " failover":
 		return poolTimeouts
-	case poolTimeouts + " hello":
+	case poolTimeouts + " hello", poolTimeouts + " proxy_header":
 		return listenerTimeouts
 	}
 	return ""

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"time"
+
 	"github.com/goccy/go-yaml/ast"
 
 	"culvert/balancer"
+	"culvert/health"
 	"culvert/l4"
 )
 
@@ -15,7 +18,64 @@ type pool struct {
 	bound    float64         // 0: none
 	servers  []server
 	settings l4.Pool // without Balancer and Targets
+
+	slowStart time.Duration
+	panic     float64
+	probes    *Probes          // nil: none
+	ejection  *health.Ejection // nil: none
+	sessions  Sessions
 }
+
+// Sessions says what becomes of the connections that there are when a server's
+// state changes, and how fast.
+type Sessions struct {
+	CloseDown    bool // of a server whose checks fail
+	CloseRemoved bool // of one that is in the file no more
+	Rebalance    bool // of clients whose first choice comes back into service
+	Pace         l4.Pace
+}
+
+// Sessions returns what the file says for each pool, by name.
+func (f *File) Sessions() map[string]Sessions {
+	all := map[string]Sessions{}
+	for _, p := range f.pools {
+		all[p.name.text] = p.sessions
+	}
+	return all
+}
+
+// defaultSessionPace is over which time connections are closed: a reconnect
+// storm is what the pace is for.
+const defaultSessionPace = 30 * time.Second
+
+// wordKeep leaves connections alone.
+const wordKeep = "keep"
+
+func (d *decoder) sessions(n ast.Node) (s Sessions, keys found) {
+	s.Pace.Within = defaultSessionPace
+	closes := func(n ast.Node) bool { return d.oneOf(n, wordKeep, wordClose) == wordClose }
+	keys = d.mapping(n, "sessions", fields{
+		"on_down":    func(n ast.Node) { s.CloseDown = closes(n) },
+		"on_removed": func(n ast.Node) { s.CloseRemoved = closes(n) },
+		"rebalance":  func(n ast.Node) { s.Rebalance = d.toggle(n) },
+		"within":     func(n ast.Node) { s.Pace.Within = d.duration(n, waitSpan) },
+		"per_second": func(n ast.Node) { s.Pace = l4.Pace{PerSecond: d.decimal(n, leastRate, mostRate)} },
+	})
+	_, within := keys["within"]
+	if at, ok := keys["per_second"]; ok && within {
+		d.errorAt(at, `"per_second" and "within" are two paces: give one`)
+	}
+	if !keys.any("on_down", "on_removed", "rebalance") {
+		d.ignored(keys, `without "on_down", "on_removed" or "rebalance"`, []string{"within", "per_second"})
+	}
+	return s, keys
+}
+
+// defaultRetryBudget is for pools that eject servers, where few attempts fail.
+const defaultRetryBudget = 0.2
+
+// defaultPanic is under which share of servers in service all are used.
+const defaultPanic = 1.0 / 3
 
 // Bounds of a pool's numbers. The balancer checks what concerns the policy.
 const (
@@ -47,8 +107,11 @@ func (d *decoder) pools(n ast.Node) []*pool {
 }
 
 func (d *decoder) pool(name word, n ast.Node) *pool {
-	p := &pool{name: name, policy: balancer.ClientAddress}
+	p := &pool{name: name, policy: balancer.ClientAddress, panic: defaultPanic}
+	ejection := defaultEjection
+	p.ejection = &ejection
 	s := &p.settings
+	var sessions found
 	keys := d.mapping(n, "a pool", fields{
 		"balance":      func(n ast.Node) { p.policy = d.policy(n) },
 		"servers":      func(n ast.Node) { p.servers = d.servers(n) },
@@ -58,7 +121,21 @@ func (d *decoder) pool(name word, n ast.Node) *pool {
 		"half_close":   func(n ast.Node) { s.Session.KeepHalfClose = d.halfClose(n) },
 		"timeouts":     func(n ast.Node) { d.poolTimeouts(n, s) },
 		"tcp":          func(n ast.Node) { s.TCP = d.tcp(n) },
+		"source":       func(n ast.Node) { s.Sources, s.Transparent = d.sources(n) },
+		"send_proxy":   func(n ast.Node) { s.SendProxy = d.sendProxy(n) },
+		"health":       func(n ast.Node) { p.probes = d.probes(n) },
+		"eject":        func(n ast.Node) { p.ejection = d.ejection(n) },
+		"panic":        func(n ast.Node) { p.panic = d.decimalOrOff(n, 0.01, 1) },
+		"slow_start":   func(n ast.Node) { p.slowStart = d.duration(n, probeSpan) },
+		"retry_budget": func(n ast.Node) { s.RetryBudget = d.decimalOrOff(n, 0.01, 100) },
+		"sessions":     func(n ast.Node) { p.sessions, sessions = d.sessions(n) },
 	})
+	if _, ok := keys["retry_budget"]; !ok && p.ejection != nil {
+		s.RetryBudget = defaultRetryBudget
+	}
+	if p.sessions.Rebalance && p.policy != "" && !hashes(p.policy) {
+		d.errorAt(sessions["rebalance"], `"rebalance" has no effect with the policy %s, which gives clients no server of their own, only with client-address, maglev and nginx-hash`, p.policy)
+	}
 	if _, ok := keys["servers"]; !ok && d.isMapping(n) {
 		d.errorAt(name.at, "the pool has no servers")
 	}
@@ -81,6 +158,11 @@ func (d *decoder) poolTimeouts(n ast.Node, p *l4.Pool) {
 	all["first_byte"] = func(n ast.Node) { p.FirstByteTimeout = d.duration(n, offSpan) }
 	all["failover"] = func(n ast.Node) { p.FailoverTimeout = d.duration(n, offSpan) }
 	d.mapping(n, poolTimeouts, all)
+}
+
+// hashes reports whether a policy gives each client a server of its own.
+func hashes(p balancer.Policy) bool {
+	return p == balancer.ClientAddress || p == balancer.Maglev || p == balancer.NGINXHash
 }
 
 // checkPolicy reports keys that the pool's policy would ignore.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 
+	"culvert/l4"
 	"culvert/sniff"
 )
 
@@ -17,6 +18,7 @@ type route struct {
 	names  []word
 	alpn   []word
 	target target
+	proxy  l4.ProxyVersion // 0: as the pool says
 }
 
 func (d *decoder) routes(n ast.Node) []route {
@@ -32,6 +34,7 @@ func (d *decoder) route(n ast.Node) (r route) {
 		"server_name": func(n ast.Node) { r.names = d.serverNames(n) },
 		"alpn":        func(n ast.Node) { r.alpn = d.alpn(n) },
 		"pool":        func(n ast.Node) { r.target = d.target(n) },
+		"send_proxy":  func(n ast.Node) { r.proxy = d.sendProxy(n) },
 		"action":      func(n ast.Node) { r.target = target{action: actionOf(d.oneOf(n, wordReject, wordClose))} },
 	})
 	d.require(n, keys, "the route", "server_name")
@@ -39,6 +42,9 @@ func (d *decoder) route(n ast.Node) (r route) {
 	at, action := keys["action"]
 	if pool && action {
 		d.errorAt(at, "the route has both a pool and an action")
+	}
+	if at, ok := keys["send_proxy"]; ok && action {
+		d.errorAt(at, `"send_proxy" has no effect on a route without a pool`)
 	}
 	if !pool && !action && d.isMapping(n) {
 		d.errorf(n, "the route has neither a pool nor an action")

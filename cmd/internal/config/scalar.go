@@ -77,7 +77,7 @@ func (d *decoder) word(n ast.Node, what string) word {
 	return word{}
 }
 
-// words reads one text, or a list of texts that differ.
+// words reads one text, or a list of texts.
 func (d *decoder) words(n ast.Node, what string) []word {
 	if _, ok := n.(*ast.SequenceNode); !ok {
 		if w := d.word(n, what); w.set() {
@@ -138,14 +138,36 @@ func wholeNumber(n ast.Node) (v int, ok bool) {
 
 // decimal reads a number between low and high.
 func (d *decoder) decimal(n ast.Node, low, high float64) float64 {
-	s := scalarOf(n)
-	v, err := strconv.ParseFloat(s.text, 64)
-	if s.kind == number && err == nil && v >= low && v <= high && prefix(s.text, "0123456789.") == len(s.text) {
+	v, ok := decimalNumber(n)
+	if ok && v >= low && v <= high {
 		return v
 	}
-	d.errorf(n, "found %s, expected a number from %v to %v", describe(n), low, high)
+	d.errorf(n, "found %s, expected a number from %s to %s", describe(n), decimalText(low), decimalText(high))
 	return 0
 }
+
+// decimalOrOff reads a number between low and high, or off, which gives 0.
+func (d *decoder) decimalOrOff(n ast.Node, low, high float64) float64 {
+	if s := scalarOf(n); s.kind == text && s.text == "off" {
+		return 0
+	}
+	v, ok := decimalNumber(n)
+	if ok && v >= low && v <= high {
+		return v
+	}
+	d.errorf(n, "found %s, expected a number from %s to %s, or off", describe(n), decimalText(low), decimalText(high))
+	return 0
+}
+
+// decimalNumber returns the number that n is, written without an exponent.
+func decimalNumber(n ast.Node) (v float64, ok bool) {
+	s := scalarOf(n)
+	v, err := strconv.ParseFloat(s.text, 64)
+	return v, s.kind == number && err == nil && prefix(s.text, "0123456789.") == len(s.text)
+}
+
+// decimalText prints v the way the file writes it.
+func decimalText(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // toggle reads a boolean.
 func (d *decoder) toggle(n ast.Node) bool {

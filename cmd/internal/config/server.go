@@ -14,7 +14,11 @@ type server struct {
 }
 
 // Bounds of a server's numbers; the weight is the balancer's.
-const mostWeight = 1<<16 - 1
+const (
+	mostWeight = 1<<16 - 1
+	leastRate  = 0.01
+	mostRate   = 1_000_000
+)
 
 func (d *decoder) servers(n ast.Node) []server {
 	var all []server
@@ -41,13 +45,21 @@ func (d *decoder) server(n ast.Node) server {
 		"backup":    func(n ast.Node) { c.Backup = d.toggle(n) },
 		"down":      func(n ast.Node) { c.Down = d.toggle(n) },
 		"max_conns": func(n ast.Node) { c.MaxConns = d.integer(n, 1, mostConnections) },
+		"max_rate":  func(n ast.Node) { c.MaxRate = d.decimal(n, leastRate, mostRate) },
+		"max_wait":  func(n ast.Node) { c.MaxWait = d.duration(n, waitSpan) },
 	})
 	d.require(n, keys, "the server", "address")
+	if !keys.any("max_rate") {
+		d.ignored(keys, `without "max_rate"`, []string{"max_wait"})
+	}
+	if s.endpoint.srv {
+		d.ignored(keys, "beside an SRV name: its records say which servers there are, and their weights and priorities", []string{"name", "weight", "backup"})
+	}
 	return s
 }
 
 func (d *decoder) serverAddress(n ast.Node, s *server) {
-	const want = `a server's address ("10.0.0.1:443", "[2001:db8::1]:443", "host.example.com:443" or "unix:/path")`
+	const want = `a server's address ("10.0.0.1:443", "[2001:db8::1]:443", "host.example.com:443", "srv:_https._tcp.example.com" or "unix:/path")`
 	w := d.word(n, want)
 	if !w.set() {
 		return

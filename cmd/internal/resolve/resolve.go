@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -51,7 +52,14 @@ type Answer struct {
 	Services []Service    // of an SRV question; sorted
 	Expires  time.Time
 	Err      error // of the last time it was asked for; the rest is older then
+
+	lacks family // that could not be asked for
 }
+
+// family is the length of its addresses in bits, 0 for none.
+type family int
+
+func (f family) has(a netip.Addr) bool { return a.BitLen() == int(f) }
 
 func (a *Answer) empty() bool { return len(a.Addrs) == 0 && len(a.Services) == 0 }
 
@@ -114,8 +122,8 @@ func (r *Resolver) ask(ctx context.Context, q question) *Answer {
 		return known
 	}
 	fresh := r.look(ctx, q)
-	if fresh.Err != nil && known != nil {
-		fresh.Addrs, fresh.Services = known.Addrs, known.Services
+	if known != nil {
+		fresh.complete(known)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,11 +131,32 @@ func (r *Resolver) ask(ctx context.Context, q question) *Answer {
 	return fresh
 }
 
-// Begin forgets which names are in use: those asked for from now on are.
-func (r *Resolver) Begin() {
+// complete takes from an older answer what this one lacks.
+func (a *Answer) complete(older *Answer) {
+	if a.Err != nil {
+		a.Addrs, a.Services = older.Addrs, older.Services
+		return
+	}
+	for _, addr := range older.Addrs {
+		if a.lacks.has(addr) {
+			a.Addrs = append(a.Addrs, addr)
+		}
+	}
+	a.Addrs = normal(a.Addrs)
+}
+
+// Begin forgets which names are in use: those asked for from now on are. undo
+// remembers the others again.
+func (r *Resolver) Begin() (undo func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	clear(r.used)
+	before := r.used
+	r.used = map[question]bool{}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		maps.Copy(r.used, before)
+	}
 }
 
 // Next returns when the first answer in use expires; false when nothing is in
@@ -277,8 +306,9 @@ func (r *Resolver) addrs(ctx context.Context, servers []string, name string) (*A
 	}
 	wait.Wait()
 	a, ttl := &Answer{}, r.cfg.MaxTTL
-	for _, m := range answers {
+	for i, m := range answers {
 		if m == nil {
+			a.lacks = [...]family{32, 128}[i]
 			continue
 		}
 		for _, rr := range m.Answer {

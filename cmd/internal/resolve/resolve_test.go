@@ -27,14 +27,7 @@ type zone struct {
 
 func startZone(t *testing.T) *zone {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, ln := sameport(t)
 	z := &zone{addr: netip.MustParseAddrPort(pc.LocalAddr().String()), records: map[string][]string{}, asked: map[string]int{}}
 	udp := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(z.answer)}
 	tcp := &dns.Server{Listener: ln, Handler: dns.HandlerFunc(z.answer)}
@@ -46,6 +39,32 @@ func startZone(t *testing.T) *zone {
 		t.Cleanup(func() { _ = s.Shutdown() })
 	}
 	return z
+}
+
+// sameport opens a port for UDP and TCP.
+func sameport(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var err error
+	for range 100 { // others take ports, too
+		ln, e := net.Listen("tcp", "127.0.0.1:0")
+		if e != nil {
+			t.Fatal(e)
+		}
+		var pc net.PacketConn
+		if pc, err = net.ListenPacket("udp", ln.Addr().String()); err == nil {
+			return pc, ln
+		}
+		ln.Close()
+	}
+	t.Fatal(err)
+	return nil, nil
+}
+
+// questions returns how often something was asked.
+func (z *zone) questions(key string) int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.asked[key]
 }
 
 func (z *zone) answer(w dns.ResponseWriter, q *dns.Msg) {
@@ -105,7 +124,7 @@ func TestAddrs(t *testing.T) {
 			t.Fatalf("%v\n%s", err, diff)
 		}
 	}
-	if n := z.asked["chat.test. A"]; n != 1 {
+	if n := z.questions("chat.test. A"); n != 1 {
 		t.Errorf("asked %d times while the answer was good, want once", n)
 	}
 	at, ok := r.Next()

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"culvert/balancer"
+	"culvert/cmd/internal/admin"
+	"culvert/cmd/internal/notify"
+	"culvert/health"
+)
+
+// events logs, counts and tells what happens to servers. Reloads come and go;
+// it stays.
+type events struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	down   func(*balancer.Server) // nil: nobody follows yet
+	back   func(*balancer.Server)
+	cfg    notify.Config
+	teller *notify.Teller
+	counts map[admin.Change]uint64
+}
+
+func newEvents(cfg notify.Config, log *slog.Logger) *events {
+	return &events{log: log, cfg: cfg, teller: notify.Start(cfg, log), counts: map[admin.Change]uint64{}}
+}
+
+// setTeller tells somebody else from now on.
+func (e *events) setTeller(cfg notify.Config) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if cfg.Equal(e.cfg) {
+		return
+	}
+	go e.teller.Close() // it may be telling
+	e.cfg, e.teller = cfg, notify.Start(cfg, e.log)
+}
+
+func (e *events) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.teller.Close()
+}
+
+// changed is told by a health.Watch.
+func (e *events) changed(c health.Change) {
+	if c.Up {
+		e.note(slog.LevelInfo, "server is up", c.Server, notify.Up, "", "probes", c.Probes)
+		e.tell(c.Server, notify.Up)
+		return
+	}
+	e.tell(c.Server, notify.Down)
+	e.note(slog.LevelWarn, "server is down", c.Server, notify.Down, c.Err.Error(), "probes", c.Probes)
+}
+
+// ejected is told by a health.Ejector.
+func (e *events) ejected(j health.Ejected) {
+	if j.For == 0 {
+		e.note(slog.LevelInfo, "ejection is over", j.Server, notify.Readmitted, "")
+		e.tell(j.Server, notify.Readmitted)
+		return
+	}
+	e.note(slog.LevelWarn, "server ejected", j.Server, notify.Ejected, j.Why, "for", j.For)
+}
+
+// follow has down called when a server's checks fail, and back when one cause
+// less keeps a server out of service, from now on.
+func (e *events) follow(down, back func(*balancer.Server)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.down, e.back = down, back
+}
+
+func (e *events) tell(s *balancer.Server, event string) {
+	e.mu.Lock()
+	f := e.back
+	if event == notify.Down {
+		f = e.down
+	}
+	e.mu.Unlock()
+	if f != nil {
+		f(s)
+	}
+}
+
+// drained is told by an operator.
+func (e *events) drained(s *balancer.Server, drained bool) {
+	if drained {
+		e.note(slog.LevelInfo, "server drained", s, notify.Drained, "")
+		return
+	}
+	e.note(slog.LevelInfo, "server undrained", s, notify.Undrained, "")
+}
+
+func (e *events) note(level slog.Level, msg string, s *balancer.Server, event, reason string, attrs ...any) {
+	pool := s.Pool().Name()
+	attrs = append([]any{"pool", pool, "server", s.Name()}, attrs...)
+	if reason != "" {
+		attrs = append(attrs, "reason", reason)
+	}
+	e.log.Log(context.Background(), level, msg, attrs...)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.counts[admin.Change{Pool: pool, Server: s.Name(), Event: event}]++
+	e.teller.Tell(notify.Event{Time: time.Now().UTC(), Event: event, Pool: pool, Server: s.Name(), Address: s.Address(), Reason: reason})
+}
+
+// totals returns how often each thing happened.
+func (e *events) totals() map[admin.Change]uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.counts)
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"culvert/balancer"
+	"culvert/cmd/internal/config"
+	"culvert/l4"
+)
+
+// closer closes connections of servers at a pace, one closing a server at a
+// time.
+type closer struct {
+	mu       sync.Mutex
+	closings map[string]*closing // by full name of the server
+}
+
+type closing struct{ stop context.CancelFunc }
+
+func fullName(pool, server string) string { return pool + "/" + server }
+
+// begin makes room for a closing of a server, in the place of one that is
+// under way. done must be called when it is over.
+func (c *closer) begin(name string) (ctx context.Context, done func()) {
+	ctx, stop := context.WithCancel(context.Background())
+	mine := &closing{stop}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.closings[name]; old != nil {
+		old.stop()
+	}
+	if c.closings == nil {
+		c.closings = map[string]*closing{}
+	}
+	c.closings[name] = mine
+	return ctx, func() {
+		stop()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.closings[name] == mine {
+			delete(c.closings, name)
+		}
+	}
+}
+
+// end stops the closing of a server, if there is one.
+func (c *closer) end(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.closings[name]; old != nil {
+		old.stop()
+	}
+}
+
+// closeServer closes the connections of a server at a pace, and says so.
+func (s *service) closeServer(pool, server, why string, p l4.Pace) {
+	ctx, done := s.closer.begin(fullName(pool, server))
+	defer done()
+	s.log.Info("closing the connections of a server", "pool", pool, "server", server, "because", why)
+	n := s.engine.CloseConnections(ctx, func(c *l4.Connection) bool { return c.Pool == pool && c.Server == server }, p)
+	s.log.Info("closed the connections of a server", "pool", pool, "server", server, "connections", n, "stopped", ctx.Err() != nil)
+}
+
+// serverDown does what the file says about the connections of a server whose
+// checks fail.
+func (s *service) serverDown(sv *balancer.Server) {
+	pool := sv.Pool().Name()
+	if p := s.sessions()[pool]; p.CloseDown {
+		go s.closeServer(pool, sv.Name(), "it is down", p.Pace)
+	}
+}
+
+// serverBack is called when a server gets connections again: those it had keep
+// it, and those that others have of its clients may come back.
+func (s *service) serverBack(sv *balancer.Server) {
+	if sv.Down() {
+		return
+	}
+	pool := sv.Pool()
+	s.closer.end(fullName(pool.Name(), sv.Name()))
+	if p := s.sessions()[pool.Name()]; p.Rebalance {
+		go s.rebalance(sv, p.Pace)
+	}
+}
+
+// everWarm is when every slow start is over: a client's own server is the one
+// that it has then.
+const everWarm = 365 * 24 * time.Hour
+
+// rebalance closes the connections of clients that sv is the first choice of
+// and that are elsewhere: they come back to it.
+func (s *service) rebalance(sv *balancer.Server, p l4.Pace) {
+	pool, warm := sv.Pool(), s.clock()+everWarm
+	away := map[uint64]bool{}
+	for _, c := range s.engine.Connections(func(c *l4.Connection) bool { return c.Pool == pool.Name() && c.Server != "" && c.Server != sv.Name() }) {
+		if order, ok := pool.Order(c.Client.Addr(), warm); ok && len(order) > 0 && order[0] == sv {
+			away[c.ID] = true
+		}
+	}
+	if len(away) == 0 {
+		return
+	}
+	ctx, done := s.closer.begin("rebalance " + fullName(pool.Name(), sv.Name()))
+	defer done()
+	s.log.Info("bringing clients back to their server", "pool", pool.Name(), "server", sv.Name(), "connections", len(away))
+	n := s.engine.CloseConnections(ctx, func(c *l4.Connection) bool { return away[c.ID] }, p)
+	s.log.Info("brought clients back", "pool", pool.Name(), "server", sv.Name(), "connections", n, "stopped", ctx.Err() != nil)
+}
+
+// serversGone does what the file says about the connections of servers that
+// are in it no more. old is what was served before.
+func (s *service) serversGone(file *config.File, old, cfg *l4.Config) {
+	there := map[string]bool{}
+	for _, p := range cfg.Pools() {
+		for _, sv := range p.Balancer.Servers() {
+			there[fullName(p.Balancer.Name(), sv.Name())] = true
+		}
+	}
+	policies, before := file.Sessions(), s.sessions()
+	for _, p := range old.Pools() {
+		name := p.Balancer.Name()
+		policy, ok := policies[name]
+		if !ok { // the pool is gone, with all it said
+			policy = before[name]
+		}
+		for _, sv := range p.Balancer.Servers() {
+			if policy.CloseRemoved && !there[fullName(name, sv.Name())] {
+				go s.closeServer(name, sv.Name(), "it is in the file no more", policy.Pace)
+			}
+		}
+	}
+}
+
+// sessions is what the file says about connections that there are, by pool.
+func (s *service) sessions() map[string]config.Sessions {
+	if m := s.policies.Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
+func (s *service) setSessions(f *config.File) {
+	m := f.Sessions()
+	s.policies.Store(&m)
+}

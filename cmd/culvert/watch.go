@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"time"
+
+	"culvert/balancer"
+	"culvert/cmd/internal/config"
+	"culvert/health"
+	"culvert/l4"
+	"culvert/l4/socket"
+)
+
+// watchers find out how the servers of all pools do.
+type watchers struct {
+	clock    func() time.Duration
+	events   *events
+	watches  []*health.Watch
+	byPool   map[string]*poolWatch
+	deciding []*health.Watch // those whose first probes decide
+	ejectors map[*balancer.Server]*health.Ejector
+}
+
+// poolWatch is who watches a pool; nil: nobody does in this way.
+type poolWatch struct {
+	probes  *health.Watch
+	ejector *health.Ejector
+}
+
+// watch begins to probe, and to judge servers by their connections. What old,
+// which may be nil, knows of servers that are still there is known further on.
+func watch(pools []config.PoolHealth, clock func() time.Duration, e *events, old *watchers) *watchers {
+	w := &watchers{clock: clock, events: e, ejectors: map[*balancer.Server]*health.Ejector{}, byPool: map[string]*poolWatch{}}
+	for _, p := range pools {
+		var was poolWatch
+		if old != nil && old.byPool[p.Pool.Balancer.Name()] != nil {
+			was = *old.byPool[p.Pool.Balancer.Name()]
+		}
+		w.add(p, was)
+	}
+	return w
+}
+
+// add watches a pool. What nobody watches any more is forgotten.
+func (w *watchers) add(p config.PoolHealth, was poolWatch) {
+	servers, now := p.Pool.Balancer.Servers(), &poolWatch{}
+	w.byPool[p.Pool.Balancer.Name()] = now
+	if p.Ejection != nil {
+		j := health.NewEjector(p.Pool.Balancer, *p.Ejection, w.clock, w.events.ejected, was.ejector)
+		now.ejector = j
+		for _, s := range servers {
+			w.ejectors[s] = j
+		}
+	}
+	if p.Probes != nil {
+		x := health.Start(subjects(p), p.Probes.Schedule, w.clock, w.events.changed, was.probes)
+		now.probes = x
+		w.watches = append(w.watches, x)
+		if p.Probes.Schedule.Initial == health.Probe {
+			w.deciding = append(w.deciding, x)
+		}
+	}
+	for _, s := range servers {
+		if p.Ejection == nil {
+			s.Set(balancer.Ejected, false, w.clock())
+		}
+		if p.Probes == nil {
+			s.Set(balancer.Unhealthy, false, w.clock())
+		}
+	}
+}
+
+// subjects are the servers of p but for those that are down by the file.
+func subjects(p config.PoolHealth) []health.Subject {
+	var all []health.Subject
+	for i, s := range p.Pool.Balancer.Servers() {
+		if s.Causes()&balancer.Configured == 0 {
+			all = append(all, health.Subject{
+				Server: s, Dial: dialer(p.Pool, p.Pool.Targets[i].Addr(), p.Probes.Port),
+				Check: p.Probes.Check, Deep: p.Probes.Deep, Every: p.Probes.DeepPace,
+			})
+		}
+	}
+	return all
+}
+
+// dialer connects to a server, or to another port of it, and says that it does
+// so for culvert itself where the server expects a PROXY header.
+func dialer(p *l4.Pool, a socket.Addr, port uint16) health.Dial {
+	network, address := "tcp", a.String()
+	switch {
+	case a.IsUnix():
+		network, address = "unix", a.Path()
+	case port != 0:
+		address = net.JoinHostPort(a.AddrPort().Addr().String(), strconv.Itoa(int(port)))
+	}
+	var d net.Dialer
+	d.SetMultipathTCP(false) // it has no TCP_USER_TIMEOUT
+	return func(ctx context.Context) (net.Conn, error) {
+		c, err := d.DialContext(ctx, network, address)
+		if err != nil || p.SendProxy <= l4.ProxyOff {
+			return c, err
+		}
+		if _, err := c.Write(l4.ProxyLocal(p.SendProxy)); err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		return c, nil
+	}
+}
+
+// outcome notes how an attempt at s ended.
+func (w *watchers) outcome(s *balancer.Server, r l4.Reason) {
+	j := w.ejectors[s]
+	switch {
+	case j == nil, !r.ServersFault():
+	case r == "":
+		j.Passed(s)
+	default:
+		j.Failed(s, string(r))
+	}
+}
+
+// decide waits for the first probe where that decides, at most until ctx is
+// done: a probe has its own timeout.
+func (w *watchers) decide(ctx context.Context) {
+	for _, x := range w.deciding {
+		_ = x.First(ctx)
+	}
+}
+
+// close ends all probes and ejections.
+func (w *watchers) close() {
+	for _, x := range w.watches {
+		x.Close()
+	}
+	for _, j := range w.ejectors {
+		j.Close()
+	}
+}

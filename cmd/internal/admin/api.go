@@ -1,0 +1,125 @@
+package admin
+
+import "time"
+
+// The paths of the control socket. Each is served as it stands here, and
+// nothing under or near it.
+const (
+	pathStatus      = "/v1/status"
+	pathConnections = "/v1/connections"
+	pathClose       = "/v1/connections/close"
+	pathDrain       = "/v1/drain"
+	pathUndrain     = "/v1/undrain"
+	pathReload      = "/v1/reload"
+	pathUpgrade     = "/v1/upgrade"
+)
+
+// Report is the answer to GET /v1/status.
+type Report struct {
+	Version     string           `json:"version"`
+	PID         int              `json:"pid"`
+	Started     time.Time        `json:"started"`
+	Draining    bool             `json:"draining"`
+	Connections int64            `json:"connections"`
+	Limit       int64            `json:"connections_limit"`
+	Kept        int64            `json:"kept_bytes"`
+	Listeners   []ListenerReport `json:"listeners"`
+	Pools       []PoolReport     `json:"pools"`
+}
+
+// ListenerReport is one listener.
+type ListenerReport struct {
+	Name     string `json:"name"`
+	Accepted uint64 `json:"accepted"`
+	Active   int64  `json:"active"`
+	Rejected uint64 `json:"rejected"`
+}
+
+// PoolReport is one pool.
+type PoolReport struct {
+	Name    string         `json:"name"`
+	Panics  bool           `json:"panics"`
+	Servers []ServerReport `json:"servers"`
+}
+
+// ServerReport is one server.
+type ServerReport struct {
+	Name        string            `json:"name"`
+	Address     string            `json:"address"`
+	State       string            `json:"state"`           // "on", "backup", or why it gets no new connections
+	Check       string            `json:"check,omitempty"` // how the last one went
+	Active      int64             `json:"active"`
+	Connections uint64            `json:"connections"`
+	BytesUp     uint64            `json:"bytes_up"`
+	BytesDown   uint64            `json:"bytes_down"`
+	Failures    map[string]uint64 `json:"failures,omitempty"` // attempts, by reason
+	Failovers   uint64            `json:"failovers"`
+}
+
+// ConnectionReport is one connection, as GET /v1/connections lists them.
+type ConnectionReport struct {
+	ID         uint64    `json:"id"`
+	Client     string    `json:"client"`
+	Listener   string    `json:"listener"`
+	ServerName string    `json:"server_name"`
+	ALPN       string    `json:"alpn,omitempty"`
+	Pool       string    `json:"pool,omitempty"`
+	Server     string    `json:"server,omitempty"`
+	Start      time.Time `json:"start"`
+	Idle       float64   `json:"idle_seconds"`
+	BytesUp    uint64    `json:"bytes_up"`
+	BytesDown  uint64    `json:"bytes_down"`
+}
+
+// ConnectionList is the answer to GET /v1/connections.
+type ConnectionList struct {
+	Connections []ConnectionReport `json:"connections"` // the newest first
+	Total       int                `json:"total"`       // that match, listed or not
+}
+
+// Filter says which connections are meant: those for which every field that is
+// set holds.
+type Filter struct {
+	IDs        []uint64 `json:"ids,omitempty"`
+	Client     string   `json:"client,omitempty"` // an address or a prefix
+	ServerName string   `json:"server_name,omitempty"`
+	Listener   string   `json:"listener,omitempty"`
+	Pool       string   `json:"pool,omitempty"`
+	Server     string   `json:"server,omitempty"`
+	MinIdle    float64  `json:"min_idle_seconds,omitempty"`
+	MinAge     float64  `json:"min_age_seconds,omitempty"`
+}
+
+// Pace says how fast connections are closed; the zero value is all at once.
+type Pace struct {
+	PerSecond   float64 `json:"per_second,omitempty"`
+	Within      float64 `json:"within_seconds,omitempty"`
+	OldestFirst bool    `json:"oldest_first,omitempty"`
+}
+
+// CloseRequest is the body of POST /v1/connections/close. A filter without any
+// field is refused.
+type CloseRequest struct {
+	Filter
+	Pace
+}
+
+// DrainRequest is the body of POST /v1/drain and /v1/undrain.
+type DrainRequest struct {
+	Server string `json:"server"`          // "pool/server", or a name or address that only one server has
+	Close  bool   `json:"close,omitempty"` // the connections there are, at the Pace
+	Pace
+}
+
+// Done is the answer to what was asked for with POST.
+type Done struct {
+	Message     string `json:"message"`
+	Pool        string `json:"pool,omitempty"`
+	Server      string `json:"server,omitempty"`
+	Connections int    `json:"connections"` // that are concerned
+}
+
+// Failure is the answer when it could not be done.
+type Failure struct {
+	Error string `json:"error"`
+}

@@ -1,0 +1,250 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"culvert/l4/socket"
+)
+
+// Operator does what the control socket is asked to do. Its methods may be
+// called by several goroutines at once; what an error says is told to whoever
+// asked.
+type Operator interface {
+	Report() *Report
+	List(Filter) ([]ConnectionReport, error)
+	Close(CloseRequest) (Done, error)
+	Drain(DrainRequest) (Done, error)
+	Undrain(DrainRequest) (Done, error)
+	Reload() error
+	Upgrade() error
+}
+
+// Limits of the control socket.
+const (
+	maxBody = 1 << 20
+
+	// An upgrade waits for a process to start; closing connections at a pace
+	// goes on after the answer.
+	controlTimeout = time.Minute
+)
+
+// Control is the control socket.
+type Control struct {
+	http   *http.Server
+	socket *net.UnixListener
+	done   chan error
+	log    *slog.Logger
+}
+
+// maskMu guards the process's umask.
+var maskMu sync.Mutex
+
+// ListenControl opens the socket at path for the process's own user, and for
+// the members of group if that is not "". A file left by a process that is
+// gone is replaced. inherited, if not nil, is a socket that another process
+// opened at path.
+func ListenControl(path, group string, inherited *os.File, log *slog.Logger) (*Control, error) {
+	ln, err := openControl(path, group, inherited)
+	if err != nil {
+		return nil, fmt.Errorf("admin socket %s: %w", path, err)
+	}
+	return &Control{socket: ln, done: make(chan error, 1), log: log}, nil
+}
+
+func openControl(path, group string, inherited *os.File) (*net.UnixListener, error) {
+	gid, mode := -1, os.FileMode(0o600)
+	if group != "" {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return nil, err
+		}
+		gid, _ = strconv.Atoi(g.Gid)
+		mode = 0o660
+	}
+	if inherited == nil {
+		a, err := socket.Unix(path)
+		if err == nil {
+			err = socket.RemoveStale(a)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	ln, err := listenPrivately(path, inherited)
+	if err != nil {
+		return nil, err
+	}
+	if gid >= 0 {
+		err = os.Chown(path, -1, gid)
+	}
+	if err = errors.Join(err, os.Chmod(path, mode)); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	u := ln.(*net.UnixListener)
+	u.SetUnlinkOnClose(true) // also of an inherited one
+	return u, nil
+}
+
+// listenPrivately lets nobody in before the mode of the file is what it shall
+// be.
+func listenPrivately(path string, inherited *os.File) (net.Listener, error) {
+	maskMu.Lock()
+	defer maskMu.Unlock()
+	defer syscall.Umask(syscall.Umask(0o177))
+	return open("unix", path, inherited)
+}
+
+// Serve starts to answer. It returns at once.
+func (c *Control) Serve(op Operator) {
+	c.http = &http.Server{
+		Handler:           limitRequests(maxRequests, c.handler(op)),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      controlTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+		ConnContext:       withPeer,
+	}
+	go func() { c.done <- c.http.Serve(newLimitListener(c.socket, maxConnections)) }()
+}
+
+// File returns a second descriptor of the socket, the caller's to close, for a
+// process that takes over.
+func (c *Control) File() (*os.File, error) { return c.socket.File() }
+
+// Keep leaves the file where it is after Close: another process listens there.
+func (c *Control) Keep() { c.socket.SetUnlinkOnClose(false) }
+
+// Close lets the requests under way finish until ctx is done, then cuts them.
+func (c *Control) Close(ctx context.Context) error {
+	if c.http == nil {
+		return c.socket.Close()
+	}
+	err := c.http.Shutdown(ctx)
+	if err != nil {
+		_ = c.http.Close()
+	}
+	<-c.done
+	return err
+}
+
+type peerKey struct{}
+
+// withPeer notes who is at the other end of the socket.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	var cred *syscall.Ucred
+	if l, ok := c.(*limitedConn); ok {
+		c = l.Conn
+	}
+	if u, ok := c.(*net.UnixConn); ok {
+		if raw, err := u.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) {
+				cred, _ = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+			})
+		}
+	}
+	return context.WithValue(ctx, peerKey{}, cred)
+}
+
+// A call does what one path is for and returns what is answered.
+type call func(*http.Request) (any, error)
+
+func (c *Control) handler(op Operator) http.HandlerFunc {
+	read := map[string]call{
+		pathStatus:      func(*http.Request) (any, error) { return op.Report(), nil },
+		pathConnections: func(r *http.Request) (any, error) { return list(op, r) },
+	}
+	change := map[string]call{
+		pathClose:   func(r *http.Request) (any, error) { return with(r, closer(op)) },
+		pathDrain:   func(r *http.Request) (any, error) { return with(r, op.Drain) },
+		pathUndrain: func(r *http.Request) (any, error) { return with(r, op.Undrain) },
+		pathReload:  func(*http.Request) (any, error) { return Done{Message: "reloaded"}, op.Reload() },
+		pathUpgrade: func(*http.Request) (any, error) { return Done{Message: "upgraded"}, op.Upgrade() },
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		f, reads := read[r.URL.Path]
+		g, changes := change[r.URL.Path]
+		switch {
+		case r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "":
+			answer(w, http.StatusForbidden, Failure{"no browser may ask"})
+		case !reads && !changes:
+			answer(w, http.StatusNotFound, Failure{"no such path: " + r.URL.Path})
+		case reads && r.Method != http.MethodGet:
+			w.Header().Set("Allow", http.MethodGet)
+			answer(w, http.StatusMethodNotAllowed, Failure{"use GET"})
+		case changes && r.Method != http.MethodPost:
+			w.Header().Set("Allow", http.MethodPost)
+			answer(w, http.StatusMethodNotAllowed, Failure{"use POST"})
+		case changes:
+			c.audited(w, r, g)
+		default:
+			reply(w, r, f)
+		}
+	}
+}
+
+// audited logs who changed what.
+func (c *Control) audited(w http.ResponseWriter, r *http.Request, f call) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		answer(w, http.StatusBadRequest, Failure{err.Error()})
+		return
+	}
+	r = r.WithContext(context.WithValue(r.Context(), bodyKey{}, body))
+	err = reply(w, r, f)
+	attrs := []any{"request", r.URL.Path, "body", string(body)}
+	if cred, _ := r.Context().Value(peerKey{}).(*syscall.Ucred); cred != nil {
+		attrs = append(attrs, "uid", cred.Uid, "peer_pid", cred.Pid)
+	}
+	if err != nil {
+		attrs = append(attrs, "error", err)
+	}
+	c.log.Info("admin socket", attrs...)
+}
+
+type bodyKey struct{}
+
+// with decodes the body for f.
+func with[T any](r *http.Request, f func(T) (Done, error)) (any, error) {
+	var v T
+	body, _ := r.Context().Value(bodyKey{}).([]byte)
+	if err := decodeStrictly(body, &v); err != nil {
+		return nil, err
+	}
+	return f(v)
+}
+
+// reply answers with what f returns.
+func reply(w http.ResponseWriter, r *http.Request, f call) error {
+	v, err := f(r)
+	if err != nil {
+		answer(w, http.StatusBadRequest, Failure{err.Error()})
+		return err
+	}
+	answer(w, http.StatusOK, v)
+	return nil
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(v)
+}

@@ -1,0 +1,179 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+
+	"culvert/l4"
+)
+
+// How many connections one answer lists, if the request does not say and at
+// most.
+const (
+	listedUsual = 100
+	listedMost  = 20_000
+)
+
+// Bounds of what a request may say.
+const (
+	mostSeconds = 366 * 24 * 3600
+	leastRate   = 0.001 // connections a second
+)
+
+// Match returns the test that f is. It is quick: loops run it.
+func (f Filter) Match() (func(*l4.Connection) bool, error) {
+	prefix, err := f.prefix()
+	switch {
+	case err != nil:
+		return nil, err
+	case f.IDs != nil && len(f.IDs) == 0:
+		return nil, errors.New("an empty list of ids is no connection: leave it out, or name some")
+	case !(f.MinIdle >= 0 && f.MinIdle <= mostSeconds) || !(f.MinAge >= 0 && f.MinAge <= mostSeconds):
+		return nil, errors.New("a time is from 0 to a year, in seconds")
+	}
+	idle, age, now := seconds(f.MinIdle), seconds(f.MinAge), time.Now()
+	ids := slices.Sorted(slices.Values(f.IDs))
+	return func(c *l4.Connection) bool {
+		if len(ids) > 0 {
+			if _, found := slices.BinarySearch(ids, c.ID); !found {
+				return false
+			}
+		}
+		return (!prefix.IsValid() || prefix.Contains(c.Client.Addr())) &&
+			(f.ServerName == "" || f.ServerName == c.ServerName) &&
+			(f.Listener == "" || f.Listener == c.Listener) &&
+			(f.Pool == "" || f.Pool == c.Pool) &&
+			(f.Server == "" || f.Server == c.Server) &&
+			c.Idle >= idle && now.Sub(c.Start) >= age
+	}, nil
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// prefix returns the clients that are meant, or the zero Prefix for all.
+func (f Filter) prefix() (netip.Prefix, error) {
+	if f.Client == "" {
+		return netip.Prefix{}, nil
+	}
+	if a, err := netip.ParseAddr(f.Client); err == nil {
+		return netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(f.Client)
+	if err != nil {
+		return p, fmt.Errorf("client %q: expected an IP address or a prefix, such as 10.0.0.0/8", f.Client)
+	}
+	return p.Masked(), nil
+}
+
+// all reports whether every connection is meant.
+func (f Filter) all() bool { return reflect.ValueOf(f).IsZero() }
+
+// L4 returns the pace as the engine takes it.
+func (p Pace) L4() (l4.Pace, error) {
+	if !(p.PerSecond == 0 || p.PerSecond >= leastRate) || !(p.Within >= 0 && p.Within <= mostSeconds) {
+		return l4.Pace{}, errors.New("a pace is at least one connection in 1000 s, or a time up to a year")
+	}
+	if p.PerSecond > 0 && p.Within > 0 {
+		return l4.Pace{}, errors.New("a rate and a time are two paces: give one")
+	}
+	return l4.Pace{PerSecond: p.PerSecond, Within: seconds(p.Within), OldestFirst: p.OldestFirst}, nil
+}
+
+// closer refuses to close everything because a filter was forgotten.
+func closer(op Operator) func(CloseRequest) (Done, error) {
+	return func(c CloseRequest) (Done, error) {
+		if c.Filter.all() {
+			return Done{}, errors.New("say which connections: an empty filter would be all of them")
+		}
+		return op.Close(c)
+	}
+}
+
+// list answers GET /v1/connections.
+func list(op Operator, r *http.Request) (any, error) {
+	f, limit, err := filterOf(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	all, err := op.List(f)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, func(a, b ConnectionReport) int { return b.Start.Compare(a.Start) })
+	return ConnectionList{Connections: all[:min(limit, len(all))], Total: len(all)}, nil
+}
+
+// filterOf reads a query. What it has that nobody knows is an error.
+func filterOf(q url.Values) (f Filter, limit int, err error) {
+	limit = listedUsual
+	number := func(v string) float64 {
+		n, e := strconv.ParseFloat(v, 64)
+		err = errors.Join(err, e)
+		return n
+	}
+	for key, values := range q {
+		v := values[0]
+		switch key {
+		case "client":
+			f.Client = v
+		case "server_name":
+			f.ServerName = v
+		case "listener":
+			f.Listener = v
+		case "pool":
+			f.Pool = v
+		case "server":
+			f.Server = v
+		case "min_idle_seconds":
+			f.MinIdle = number(v)
+		case "min_age_seconds":
+			f.MinAge = number(v)
+		case "limit":
+			limit = int(min(max(number(v), 0), listedMost))
+		default:
+			err = errors.Join(err, fmt.Errorf("nobody knows the parameter %q", key))
+		}
+	}
+	return f, limit, err
+}
+
+// query is the reverse of filterOf.
+func (f Filter) query(limit int) url.Values {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	set := func(key, v string) {
+		if v != "" && v != "0" {
+			q.Set(key, v)
+		}
+	}
+	set("client", f.Client)
+	set("server_name", f.ServerName)
+	set("listener", f.Listener)
+	set("pool", f.Pool)
+	set("server", f.Server)
+	set("min_idle_seconds", strconv.FormatFloat(f.MinIdle, 'g', -1, 64))
+	set("min_age_seconds", strconv.FormatFloat(f.MinAge, 'g', -1, 64))
+	return q
+}
+
+// decodeStrictly reads one JSON value without keys that nobody knows.
+func decodeStrictly(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("the body: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("the body: more than one value")
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package admin
+
+import "culvert/l4"
+
+// Report says what the status page says, for programs.
+func (src *Source) Report() *Report {
+	page := &statusPage{src: *src}
+	stats := src.Stats()
+	r := &Report{
+		Version: src.Version, Limit: stats.MaxConnections, Kept: stats.KeptBytes,
+		Draining: src.Draining != nil && src.Draining(),
+	}
+	for _, l := range stats.Listeners {
+		row := rowOf(l)
+		r.Listeners = append(r.Listeners, ListenerReport{Name: l.Name, Accepted: l.Accepted, Active: l.Active, Rejected: row.Rejected})
+	}
+	for _, p := range poolsOf(stats.Servers, page.checks()) {
+		pool := PoolReport{Name: p.Name, Panics: p.Panics}
+		for _, s := range p.Servers {
+			pool.Servers = append(pool.Servers, s.report())
+		}
+		r.Pools = append(r.Pools, pool)
+	}
+	return r
+}
+
+func (r serverRow) report() ServerReport {
+	failures := map[string]uint64{}
+	for why, n := range r.Failures {
+		failures[string(why)] = n
+	}
+	return ServerReport{
+		Name: r.Server.Name(), Address: r.Server.Address(), State: r.State(), Check: r.Check(),
+		Active: r.Active, Connections: r.Connections, BytesUp: r.BytesUp, BytesDown: r.BytesDown,
+		Failures: failures, Failovers: r.Failovers,
+	}
+}
+
+// rowOf adds up what a listener turned away.
+func rowOf(l l4.ListenerStats) listenerRow {
+	row := listenerRow{ListenerStats: l}
+	for how, n := range l.Ended {
+		if !how.Reason.Relayed() {
+			row.Rejected += n
+		}
+	}
+	return row
+}

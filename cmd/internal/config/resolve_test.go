@@ -1,0 +1,245 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"culvert/balancer"
+	"culvert/cmd/internal/resolve"
+	"culvert/l4"
+)
+
+// resolveFunc is a Resolver of hosts alone.
+type resolveFunc func(ctx context.Context, host string) ([]netip.Addr, error)
+
+func (f resolveFunc) Addrs(ctx context.Context, host string) ([]netip.Addr, error) {
+	return f(ctx, host)
+}
+
+func (f resolveFunc) Services(context.Context, string) ([]resolve.Service, error) {
+	return nil, errors.New("no SRV records here")
+}
+
+// A zone is a Resolver of what is in it.
+type zone struct {
+	hosts    map[string]string // addresses with spaces between them
+	services map[string][]resolve.Service
+}
+
+func (z zone) Addrs(_ context.Context, host string) (addrs []netip.Addr, err error) {
+	text, ok := z.hosts[host]
+	if !ok {
+		return nil, errors.New("no such host")
+	}
+	for _, a := range strings.Fields(text) {
+		addrs = append(addrs, netip.MustParseAddr(a))
+	}
+	return addrs, nil
+}
+
+func (z zone) Services(_ context.Context, name string) ([]resolve.Service, error) {
+	all, ok := z.services[name]
+	if !ok {
+		return nil, errors.New("no such service")
+	}
+	return all, nil
+}
+
+func noResolve(_ context.Context, host string) ([]netip.Addr, error) {
+	return nil, fmt.Errorf("asked for %s", host)
+}
+
+const hostFile = `listeners: [{address: ':443', pool: p}]
+pools:
+  p:
+    balance: %s
+    servers:
+    - %s
+    - "10.0.0.9:443"
+`
+
+func TestBuildResolves(t *testing.T) {
+	names := zone{hosts: map[string]string{
+		"one": "10.0.0.1", "mapped": "::ffff:10.0.0.1 10.0.0.1", "two": "2001:db8::2 10.0.0.1", "nine": "10.0.0.9", "none": "",
+	}}
+	tests := []struct {
+		name, policy, server string
+		want                 string // name=address>target of each, or an error
+	}{
+		{"one address", "maglev", "one:443", "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443"},
+		{"the same address twice", "maglev", "mapped:443", "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443"},
+		{"two addresses, sorted", "maglev", "two:443", "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443 [2001:db8::2]:443=[2001:db8::2]:443>[2001:db8::2]:443"},
+		{"a name", "maglev", "{address: 'one:443', name: a}", "a=10.0.0.1:443>10.0.0.1:443"},
+		{"a name for two", "maglev", "{address: 'two:443', name: a}", "f:6:17: the server a has a name, but two has 2 addresses: list them, or remove the name"},
+		{"nginx hashes the text", "nginx-hash", "one:443", "10.0.0.1:443=one:443>10.0.0.1:443"},
+		{"nginx takes turns", "nginx-hash", "two:443", "10.0.0.1:443=two:443>10.0.0.1:443 [2001:db8::2]:443=two:443>[2001:db8::2]:443"},
+		{"also listed", "maglev", "nine:443", `f:7:7: the server "10.0.0.9:443" is in the pool already, on line 6`},
+		{"no address", "maglev", "none:443", "f:6:7: resolve none: it has no address"},
+		{"unknown", "maglev", "nowhere:443", "f:6:7: resolve nowhere: no such host"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := Parse("f", fmt.Appendf(nil, hostFile, tt.policy, tt.server))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := f.Build(context.Background(), names)
+			if err != nil {
+				if err.Error() != tt.want {
+					t.Errorf("got %v, want %s", err, tt.want)
+				}
+				return
+			}
+			got, ok := strings.CutSuffix(serversOf(cfg), " 10.0.0.9:443=10.0.0.9:443>10.0.0.9:443")
+			if got != tt.want || !ok {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestBuildResolvesServices: a name of SRV records becomes the servers that
+// they say, in an order of their own.
+func TestBuildResolvesServices(t *testing.T) {
+	names := zone{
+		hosts: map[string]string{
+			"one": "10.0.0.1", "two": "10.0.0.2", "three": "10.0.0.3", "nine": "10.0.0.9", "both": "2001:db8::4 10.0.0.4", "again": "10.0.0.1", "none": "",
+			"_s": "10.0.0.7",
+		},
+		services: map[string][]resolve.Service{
+			"_s":        {{Host: "one.", Port: 443, Weight: 5}},
+			"_weights":  {{Host: "two.", Port: 8443}, {Host: "one.", Port: 443, Weight: 65535}},
+			"_backups":  {{Host: "three.", Port: 443, Priority: 30, Weight: 7}, {Host: "two.", Port: 443, Priority: 20}, {Host: "one.", Port: 443, Priority: 10, Weight: 2}},
+			"_ports":    {{Host: "one.", Port: 8443}, {Host: "one.", Port: 443}},
+			"_both":     {{Host: "both.", Port: 443, Weight: 3}},
+			"_again":    {{Host: "one.", Port: 443, Priority: 2, Weight: 2}, {Host: "again.", Port: 443, Priority: 1, Weight: 1}},
+			"_listed":   {{Host: "nine.", Port: 443}},
+			"_empty":    {},
+			"_nothing":  {{Host: "none.", Port: 443}},
+			"_dangling": {{Host: "one.", Port: 443}, {Host: "nowhere.", Port: 443}},
+		},
+	}
+	tests := []struct {
+		name, policy, server string
+		want                 string // address*weight of each, or an error
+	}{
+		{"one", "maglev", "srv:_s", "10.0.0.1:443*5"},
+		{"beside a host of that name", "maglev", "srv:_s\n    - _s:443", "10.0.0.1:443*5 10.0.0.7:443*1"},
+		{"weights, of which 0 is the least", "maglev", "srv:_weights", "10.0.0.1:443*65535 10.0.0.2:8443*1"},
+		{"the lowest priority are the primaries", "maglev", "srv:_backups", "10.0.0.1:443*2 10.0.0.2:443*1(backup) 10.0.0.3:443*7(backup)"},
+		{"two ports of a host", "maglev", "srv:_ports", "10.0.0.1:443*1 10.0.0.1:8443*1"},
+		{"two addresses of a host", "maglev", "srv:_both", "10.0.0.4:443*3 [2001:db8::4]:443*3"},
+		{"two names of an address", "maglev", "srv:_again", "10.0.0.1:443*1"},
+		{"what the file says counts for each", "maglev", "{address: 'srv:_ports', down: on}", "10.0.0.1:443*1(down) 10.0.0.1:8443*1(down)"},
+		{"also listed", "maglev", "srv:_listed", `f:7:7: the server "10.0.0.9:443" is in the pool already, on line 6`},
+		{"nginx hashes the text", "nginx-hash", "srv:_ports", "srv:_ports*1 srv:_ports*1"},
+		{"no records", "maglev", "srv:_empty", "f:6:7: resolve _empty: it has no address"},
+		{"no address", "maglev", "srv:_nothing", "f:6:7: resolve _nothing: it has no address"},
+		{"unknown", "maglev", "srv:_nowhere", "f:6:7: resolve _nowhere: no such service"},
+		{"unknown target", "maglev", "srv:_dangling", "f:6:7: resolve _dangling: nowhere: no such host"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f, err := Parse("f", fmt.Appendf(nil, hostFile, tt.policy, tt.server))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := f.Build(context.Background(), names)
+			if err != nil {
+				if err.Error() != tt.want {
+					t.Errorf("got %v, want %s", err, tt.want)
+				}
+				return
+			}
+			got, ok := strings.CutSuffix(weightsOf(t, cfg), " 10.0.0.9:443*1")
+			if got != tt.want || !ok {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func weightsOf(t *testing.T, cfg *l4.Config) string {
+	t.Helper()
+	var all []string
+	p := cfg.Listeners[0].Pool
+	for i, s := range p.Balancer.Servers() {
+		if s.Name() != p.Targets[i].Addr().String() {
+			t.Errorf("the server %s is dialed at %s", s.Name(), p.Targets[i].Addr())
+		}
+		text := fmt.Sprintf("%s*%d", s.Address(), s.Weight())
+		if s.Backup() {
+			text += "(backup)"
+		}
+		if s.Causes() == balancer.Configured {
+			text += "(down)"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, " ")
+}
+
+// TestServicesInAnyOrder: where a server is in its pool does not depend on the
+// order of an answer.
+func TestServicesInAnyOrder(t *testing.T) {
+	z := zone{
+		hosts:    map[string]string{"one": "10.0.0.1", "two": "10.0.0.2"},
+		services: map[string][]resolve.Service{"_s": {{Host: "one.", Port: 1}, {Host: "one.", Port: 2}, {Host: "two.", Port: 1}, {Host: "one.", Port: 3, Priority: 1}}},
+	}
+	f, err := Parse("f", fmt.Appendf(nil, hostFile, "maglev", "srv:_s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		cfg, err := f.Build(context.Background(), z)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "10.0.0.1:1*1 10.0.0.1:2*1 10.0.0.2:1*1 10.0.0.1:3*1(backup) 10.0.0.9:443*1"
+		if got := weightsOf(t, cfg); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		slices.Reverse(z.services["_s"])
+	}
+}
+
+func serversOf(cfg *l4.Config) string {
+	var all []string
+	p := cfg.Listeners[0].Pool
+	for i, s := range p.Balancer.Servers() {
+		all = append(all, fmt.Sprintf("%s=%s>%s", s.Name(), s.Address(), p.Targets[i].Addr()))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestUnresolvedAsksNobody(t *testing.T) {
+	f, err := Parse("f", fmt.Appendf(nil, hostFile, "maglev", "nowhere:443"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := f.Unresolved()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := cfg.Listeners[0].Pool
+	if got := p.Balancer.Servers()[0].Name(); got != "nowhere:443" || p.Targets != nil {
+		t.Errorf("server is %s, targets %v", got, p.Targets)
+	}
+}
+
+func TestBuildReportsEveryHost(t *testing.T) {
+	f, err := Parse("f", fmt.Appendf(nil, hostFile, "maglev", "a:1\n    - b:1\n    - a:2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Build(context.Background(), resolveFunc(noResolve))
+	want := "f:6:7: resolve a: asked for a\nf:7:7: resolve b: asked for b\nf:8:7: resolve a: asked for a"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
