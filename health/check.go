@@ -50,13 +50,14 @@ type Result struct {
 func (c *Check) Run(ctx context.Context, dial Dial) (r Result) {
 	r.At = time.Now()
 	defer func() { r.Took = time.Since(r.At) }()
-	conn, err := dial(ctx)
+	raw, err := dial(ctx)
 	if err != nil {
 		r.Err = err
 		return r
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	defer raw.Close()
+	defer context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })()
+	conn := raw
 	if c.Kind == TLS || c.Kind == HTTPS {
 		if conn, r.Certificate, r.Err = c.handshake(ctx, conn); r.Err != nil {
 			return r

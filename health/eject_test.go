@@ -135,3 +135,55 @@ func TestClosedEjectorHoldsNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestEjectionsGoOnInASuccessor: however often the pool is replaced, a server
+// is out for as long as it was ejected for, and its next time is longer.
+func TestEjectionsGoOnInASuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, s, _ := ejector(t, 4, testEjection)
+		fail(j, s[0], 3)
+		pool := s[0].Pool()
+		for range 9 {
+			time.Sleep(time.Second)
+			next, err := balancer.New(balancer.Config{Servers: []balancer.ServerConfig{{Address: "s0"}, {Address: "s1"}, {Address: "s2"}, {Address: "s3"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			next.Adopt(pool)
+			after := NewEjector(next, testEjection, realClock, func(Ejected) {}, j)
+			j.Close()
+			j, pool = after, next
+		}
+		defer func() { j.Close() }()
+		out := pool.Servers()[0]
+		if out.Causes() != balancer.Ejected {
+			t.Error("back before its time")
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		if out.Down() {
+			t.Error("still out after its time")
+		}
+		fail(j, out, 3)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if !out.Down() {
+			t.Error("the second ejection was as short as the first")
+		}
+	})
+}
+
+// TestFailuresWhileEjectedDoNotCount: what still fails while a server is out is
+// known already.
+func TestFailuresWhileEjectedDoNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, s, _ := ejector(t, 4, testEjection)
+		fail(j, s[0], 10)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		fail(j, s[0], 1)
+		if s[0].Down() {
+			t.Error("a single failure after the ejection ejects again")
+		}
+	})
+}

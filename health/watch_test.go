@@ -213,3 +213,39 @@ func TestDeepCheckNowAndThen(t *testing.T) {
 		}
 	})
 }
+
+// TestProbesGoOnInASuccessor: a pool that is replaced more often than it is
+// probed is probed all the same, and its failures in a row count.
+func TestProbesGoOnInASuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stubs(t, 1)[0]
+		s.ill.Store(true)
+		schedule := Schedule{Interval: 5 * time.Second, Fast: 5 * time.Second, Timeout: time.Second, Rise: 2, Fall: 3}
+		pool, server := s.server.Pool(), s.server
+		var w *Watch
+		for range 30 {
+			next, err := balancer.New(balancer.Config{Servers: []balancer.ServerConfig{{Address: "s0"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			next.Adopt(pool)
+			after := Start([]Subject{{Server: next.Servers()[0], Dial: s.dial, Check: Check{Kind: TCP}}}, schedule, realClock, func(Change) {}, w)
+			if err := after.First(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if w != nil {
+				w.Close()
+			}
+			w, pool, server = after, next, next.Servers()[0]
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		w.Close()
+		if n := s.probes.Load(); n < 4 || n > 8 {
+			t.Errorf("%d probes in 30 s, want one every 5 s", n)
+		}
+		if server.Causes() != balancer.Unhealthy {
+			t.Errorf("causes %b after %d failures", server.Causes(), s.probes.Load())
+		}
+	})
+}

@@ -352,3 +352,33 @@ func TestFreezeWaitsForNobodyElse(t *testing.T) {
 		t.Errorf("freeze after leaving: %v", err)
 	}
 }
+
+// TestHandOverOfAHeaderToNowhere: a connection that waits for its PROXY header
+// and whose listener is gone cannot go on.
+func TestHandOverOfAHeaderToNowhere(t *testing.T) {
+	o := startOrigin(t, echo)
+	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{proxied(plainListener(roundRobin(t, o.addr)), "127.0.0.0/8")}})
+	c := r.dial(0)
+	if _, err := io.WriteString(c, "PROXY "); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it was accepted", func() bool { return r.e.Active() == 1 })
+	next := r.prepareNext(&Config{Loops: 1, Listeners: []*Listener{{Name: "new", Address: ip("127.0.0.1:0"), Pool: roundRobin(t, o.addr)}}})
+	frozen, err := r.e.Freeze(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for h := range frozen.Connections() {
+		fds := duplicates(t, h.FDs())
+		h = encoded(t, h)
+		if !h.SetFDs(fds) {
+			t.Fatal("descriptors are missing")
+		}
+		if err := next.Take(h); err == nil {
+			t.Error("it was taken")
+		}
+	}
+	frozen.Leave()
+	next.Run()
+	r.e = next
+}

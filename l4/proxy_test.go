@@ -212,3 +212,21 @@ func TestRouteDecidesWhetherToAnnounce(t *testing.T) {
 	c := r.dialTLS("chat.example.com")
 	checkAnnounced(t, <-got, c)
 }
+
+// TestHelloDeadlineWithoutOneForTheHeader: a header that may take its time
+// leaves the hello its deadline.
+func TestHelloDeadlineWithoutOneForTheHeader(t *testing.T) {
+	o := startOrigin(t, tlsEcho(t))
+	ln := proxied(routeTo(t, roundRobin(t, o.addr)), "127.0.0.0/8")
+	ln.ProxyTimeout = Off
+	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{ln}})
+	c := r.dial(0)
+	if _, err := io.WriteString(c, "PROXY "); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it was accepted", func() bool { return r.e.Active() == 1 })
+	r.advance(DefaultHelloTimeout + 2*coarseTick)
+	if rec := r.next(); rec.Reason != ReasonHelloTimeout {
+		t.Errorf("ended with %s", rec.Reason)
+	}
+}

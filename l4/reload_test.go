@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -311,4 +312,37 @@ func oneExchange(addr string) error {
 	}
 	_, err = io.ReadFull(c, make([]byte, 4))
 	return err
+}
+
+// TestReloadLeavesConnectionsTheirListener: a hello that is under way has the
+// cap that it began with, and a session its timeouts.
+func TestReloadLeavesConnectionsTheirListener(t *testing.T) {
+	o := startOrigin(t, tlsEcho(t))
+	ln := func() *Listener { return routeTo(t, roundRobin(t, o.addr)) }
+	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{ln()}})
+	long := helloFor(t, &tls.Config{ServerName: "chat.example.com", InsecureSkipVerify: true, NextProtos: manyProtocols(500)})
+	c := r.dial(0)
+	if _, err := c.Write(long[:len(long)-1]); err != nil {
+		t.Fatal(err)
+	}
+	open := r.dialTLS("chat.example.com")
+	eventually(t, "both are there", func() bool { return r.e.Active() == 2 })
+	short := ln()
+	short.Address, short.MaxHello, short.Session.IdleTimeout = r.e.config().Listeners[0].Address, 1<<10, time.Second
+	r.reload(short)
+	if _, err := c.Write(long[len(long)-1:]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+		t.Errorf("a hello of %d bytes that began before: %v", len(long), err)
+	}
+	r.advance(time.Minute)
+	tell(t, open, "still here")
+}
+
+func manyProtocols(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("protocol-%d", i))
+	}
+	return all
 }

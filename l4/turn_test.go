@@ -126,3 +126,22 @@ func TestRetryBudget(t *testing.T) {
 		t.Errorf("%d connections were refused another attempt, want about 60", refused)
 	}
 }
+
+// TestNoTurnIsNoAttempt: clients that a server has no turn for go to the next
+// one, whatever the budget for further attempts and the number of tries.
+func TestNoTurnIsNoAttempt(t *testing.T) {
+	a, b := startOrigin(t, tlsEcho(t)), startOrigin(t, tlsEcho(t))
+	pool := ratedPool(t, 0.001, time.Millisecond, a.addr, b.addr)
+	fast, err := balancer.New(balancer.Config{Name: "pool", Policy: balancer.RoundRobin, Servers: []balancer.ServerConfig{
+		{Address: a.addr, MaxRate: 0.001, MaxWait: time.Millisecond}, {Address: b.addr},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Balancer, pool.RetryBudget, pool.Tries = fast, 0.01, 1
+	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{routeTo(t, pool)}})
+	for range 300 {
+		r.dialTLS("chat.example.com").Close()
+		r.next()
+	}
+}
