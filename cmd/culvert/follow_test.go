@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -15,12 +16,7 @@ import (
 // servers; connections of the old one go on.
 func TestNamesAreFollowed(t *testing.T) {
 	need(t, "dnsmasq")
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, dnsPort, _ := net.SplitHostPort(pc.LocalAddr().String())
-	pc.Close()
+	dnsPort := freePort(t)
 	o := startOrigin(t)
 	_, port, _ := net.SplitHostPort(o.address)
 	hosts := filepath.Join(t.TempDir(), "hosts")
@@ -48,6 +44,28 @@ admin: {socket: %q}
 		return strings.Contains(out, "127.0.0.2:"+port) && !strings.Contains(out, "127.0.0.1:"+port)
 	})
 	echo(t, conn)
+}
+
+// freePort returns a port that nothing uses, and that the kernel gives to
+// nobody who asks for any: the program that it is for opens it later.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		ln.Close()
+		pc, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			continue
+		}
+		pc.Close()
+		return strings.TrimPrefix(addr, "127.0.0.1:")
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // startDNS runs dnsmasq with one name.

@@ -305,6 +305,9 @@ func (s *service) tellStarted() {
 	if s.control != nil {
 		s.log.Info("admin socket " + s.file.Admin.Socket)
 	}
+	for _, name := range s.resolver.Missing() {
+		s.log.Warn("a name cannot be looked up, its servers are down until it can", "name", name)
+	}
 	limit := s.engine.Stats().MaxConnections
 	if configured := s.cfg.Limits.Connections; int64(configured) > limit {
 		s.log.Warn("limits.connections is more than the descriptors carry (ulimit -n, LimitNOFILE)", "connections", limit, "configured", configured)

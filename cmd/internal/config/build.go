@@ -280,6 +280,8 @@ func (b *builder) expand(p *pool, s server) ([]member, error) {
 	}
 	a := b.answers[s.endpoint.key()]
 	switch {
+	case a.err != nil && b.file.namesOptional:
+		return []member{s.absent()}, nil
 	case a.err != nil:
 		return nil, fmt.Errorf("resolve %s: %w", s.endpoint.host, a.err)
 	case len(a.found) == 0:
@@ -296,6 +298,13 @@ func (b *builder) expand(p *pool, s server) ([]member, error) {
 		all = append(all, at.member(p.policy, socket.IP(netip.AddrPortFrom(f.addr, cmp.Or(f.port, s.endpoint.port)))))
 	}
 	return all, nil
+}
+
+// absent is a server whose name has no address yet: it is out of service until
+// a later look.
+func (s server) absent() member {
+	s.config.Down = true
+	return member{s.config, socket.IP(netip.AddrPortFrom(netip.IPv4Unspecified(), s.endpoint.port))}
 }
 
 // member returns s at one address that its host has. For nginx-hash the

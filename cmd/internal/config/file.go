@@ -27,12 +27,13 @@ type File struct {
 	DNS          resolve.Config
 	DrainTimeout time.Duration // 0: connections are closed at once
 
-	adminText   word // the admin address as written
-	controlText word // and the path of the control socket
-	loops       int
-	limits      l4.Limits
-	listeners   []*listener
-	pools       []*pool // in the order of the file
+	namesOptional bool // a name that cannot be looked up is no error
+	adminText     word // the admin address as written
+	controlText   word // and the path of the control socket
+	loops         int
+	limits        l4.Limits
+	listeners     []*listener
+	pools         []*pool // in the order of the file
 }
 
 // Admin is where the process can be looked at, and controlled.
@@ -98,7 +99,7 @@ func (d *decoder) decode(root ast.Node) *File {
 		"admin":         func(n ast.Node) { d.admin(n, f) },
 		"log":           func(n ast.Node) { d.log(n, &f.Log) },
 		"notify":        func(n ast.Node) { f.Notify = d.notify(n) },
-		"dns":           func(n ast.Node) { f.DNS = d.dns(n) },
+		"dns":           func(n ast.Node) { f.DNS = d.dns(n, f) },
 		"limits":        func(n ast.Node) { f.limits = d.limits(n) },
 		"loops":         func(n ast.Node) { f.loops = d.integer(n, 1, mostLoops) },
 		"drain_timeout": func(n ast.Node) { f.DrainTimeout = d.duration(n, drainSpan) },
@@ -153,12 +154,13 @@ func (d *decoder) log(n ast.Node, l *Log) {
 	})
 }
 
-func (d *decoder) dns(n ast.Node) (c resolve.Config) {
+func (d *decoder) dns(n ast.Node, f *File) (c resolve.Config) {
 	keys := d.mapping(n, "dns", fields{
 		"servers": func(n ast.Node) { c.Servers = d.dnsServers(n) },
 		"min_ttl": func(n ast.Node) { c.MinTTL = d.duration(n, ttlSpan) },
 		"max_ttl": func(n ast.Node) { c.MaxTTL = d.duration(n, ttlSpan) },
 		"timeout": func(n ast.Node) { c.Timeout = d.duration(n, probeSpan) },
+		"require": func(n ast.Node) { f.namesOptional = !d.toggle(n) },
 	})
 	least := cmp.Or(c.MinTTL, resolve.DefaultMinTTL)
 	if c.MaxTTL > 0 && c.MaxTTL < least {

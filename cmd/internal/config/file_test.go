@@ -43,6 +43,7 @@ var fileEffects = []effect{
 	{inDNS, "min_ttl: 10m", func(l loaded) any { return l.file.DNS.MinTTL }, 10 * time.Minute},
 	{inDNS, "max_ttl: 1h, min_ttl: 1h", func(l loaded) any { return l.file.DNS.MaxTTL }, time.Hour},
 	{inDNS, "timeout: 500ms", func(l loaded) any { return l.file.DNS.Timeout }, 500 * time.Millisecond},
+	{inDNS, "require: off", func(l loaded) any { return l.file.namesOptional }, true},
 }
 
 // TestDefaultsAreLeftToTheDataPlane: what the file does not say is zero, and

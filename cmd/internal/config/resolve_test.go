@@ -243,3 +243,31 @@ func TestBuildReportsEveryHost(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// TestNamesThatNeedNotBe: without an answer there is a server that is down.
+func TestNamesThatNeedNotBe(t *testing.T) {
+	const src = `listeners: [{address: ":443", default: p}]
+pools: {p: {servers: ["chat.example.com:443", "10.0.0.1:443"]}}
+dns: {require: %s}
+`
+	for _, require := range []string{"on", "off"} {
+		f, err := Parse("f", fmt.Appendf(nil, src, require))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := f.Build(t.Context(), zone{})
+		if require == "on" {
+			if err == nil {
+				t.Error("a required name without an answer is no error")
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := cfg.Pools()[0].Balancer.Servers()
+		if len(s) != 2 || s[0].Name() != "chat.example.com:443" || !s[0].Down() || s[1].Down() {
+			t.Errorf("servers %v, want the first down", s)
+		}
+	}
+}

@@ -159,6 +159,19 @@ func (r *Resolver) Begin() (undo func()) {
 	}
 }
 
+// Missing returns the names in use that have no answer, sorted.
+func (r *Resolver) Missing() (names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for q := range r.used {
+		if a := r.answers[q]; a != nil && a.empty() {
+			names = append(names, q.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Next returns when the first answer in use expires; false when nothing is in
 // use.
 func (r *Resolver) Next() (at time.Time, ok bool) {
