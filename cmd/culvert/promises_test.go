@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -150,4 +152,51 @@ func TestP15AllEjectedMeansTryAll(t *testing.T) {
 	a.toggle()
 	b.toggle()
 	r.dial()
+}
+
+// TestP2UpgradeOfManyConnections: as many as descriptors carry change hands at
+// once, and each still works.
+func TestP2UpgradeOfManyConnections(t *testing.T) {
+	n := long(500, 8000)
+	r := startUpgradable(t, "")
+	server := startEcho(t, r.origin.cert)
+	r.plain(server.address)
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		c, err := net.DialTimeout("tcp", r.address, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns[i] = c
+	}
+	eventually(t, "all are relayed", func() bool {
+		return strings.Contains(r.ask("status"), fmt.Sprintf(", %d of ", n))
+	})
+	for range long(2, 10) {
+		r.upgrade()
+	}
+	for i, m := range regexp.MustCompile(`msg="handed over".* took=(\S+)`).FindAllStringSubmatch(r.text(), -1) {
+		t.Logf("upgrade %d with %d connections took %s", i+1, n, m[1])
+	}
+	for i, c := range conns {
+		sealed := tls.Client(c, &tls.Config{RootCAs: r.origin.roots, ServerName: "chat.example.com"})
+		if i%(n/100) == 0 { // all of them would be a test of TLS
+			echo(t, sealed)
+		}
+	}
+	if out := r.ask("status"); !strings.Contains(out, fmt.Sprintf(", %d of ", n)) {
+		t.Errorf("want %d connections:\n%s", n, out)
+	}
+}
+
+// plain makes the listener plain TCP before a server.
+func (r *runProcess) plain(server string) {
+	r.t.Helper()
+	text := fmt.Sprintf("listeners: [{address: \"127.0.0.1:0\", pool: p}]\npools: {p: {servers: [%q]}}\nlog: {access: %q}\nadmin: {address: \"127.0.0.1:0\", socket: %q}\n",
+		server, r.log, r.socket)
+	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.ask("reload")
 }
