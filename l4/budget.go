@@ -8,9 +8,10 @@ import "sync/atomic"
 // one out, and what is saved up is bounded. Safe for concurrent use.
 type budget struct{ spent atomic.Int64 } // in thousandths of an attempt, below budgetBurst
 
-// budgetBurst is how many attempts may be saved up, in thousandths: failing
-// over must work for who has few connections.
-const budgetBurst = 100_000
+// budgetBurst is how many attempts may be saved up, in thousandths: as many as
+// may wait for a server when it dies, all of whom go to the next one at once.
+// With 100 a server that stopped under 200 clients cost some of them.
+const budgetBurst = 1000_000
 
 // pay enters a new connection that pays share of an attempt.
 func (b *budget) pay(share float64) {

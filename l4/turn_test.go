@@ -106,6 +106,7 @@ func TestRetryBudget(t *testing.T) {
 	pool := roundRobin(t, refusedAddr(t), good.addr)
 	pool.RetryBudget = 0.1
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{routeTo(t, pool)}})
+	pool.budget.spent.Store(budgetBurst - 100_000) // 100 are left
 	hello := chatHello(t)
 	refused := 0
 	for range 400 {
@@ -121,7 +122,7 @@ func TestRetryBudget(t *testing.T) {
 			t.Fatalf("ended with %s, %v", rec.Reason, err)
 		}
 	}
-	// Half of 400 need a second attempt: 100 are saved up, 40 are paid for.
+	// Half of 400 need a second attempt: 100 are left, 40 are paid for.
 	if refused < 40 || refused > 100 {
 		t.Errorf("%d connections were refused another attempt, want about 60", refused)
 	}
