@@ -135,6 +135,7 @@ func (h *history) toggle() {
 	if h.away != nil {
 		h.away.toggle()
 		h.away = nil
+		h.process.ask("status") // whom it refused has gone elsewhere by then, so that elsewhere may go away next
 		return
 	}
 	h.away = h.servers[h.rand.IntN(len(h.servers))]
