@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"culvert/sniff"
 )
@@ -25,7 +26,9 @@ func smallHello(t testing.TB) []byte {
 func chatRig(t testing.TB) *rig {
 	t.Helper()
 	o := startOrigin(t, echo)
-	return startRig(t, &Config{Listeners: []*Listener{tlsListener(t, nil, &Route{ServerName: "chat.example.com", Pool: roundRobin(t, o.addr)})}})
+	ln := tlsListener(t, nil, &Route{ServerName: "chat.example.com", Pool: roundRobin(t, o.addr)})
+	ln.HelloTimeout = time.Minute // nine thousand segments take a busy machine more than the default
+	return startRig(t, &Config{Listeners: []*Listener{ln}})
 }
 
 // bounce sends the pieces, each after the engine has read the one before it,
@@ -104,11 +107,11 @@ func TestHelloSplitAcrossRecordsAndSegmentsIsRouted(t *testing.T) {
 	for name, wire := range hellos(t) {
 		for n := range soak(100, 2000) {
 			msg := messageOf(wire)
-			var streamSizes []int
-			for left := len(msg); left > 0; left -= streamSizes[len(streamSizes)-1] {
-				streamSizes = append(streamSizes, 1+rng.IntN(min(left, 1+len(msg)/4)))
+			var lengths []int
+			for left := len(msg); left > 0; left -= lengths[len(lengths)-1] {
+				lengths = append(lengths, 1+rng.IntN(min(left, 1+len(msg)/4)))
 			}
-			split := tlsRecords(msg, streamSizes...)
+			split := tlsRecords(msg, lengths...)
 			var pieces [][]byte
 			for rest := split; len(rest) > 0; {
 				n := 1 + rng.IntN(len(rest))
