@@ -11,8 +11,7 @@ import (
 // I.371). It needs one word, and no queue: a turn is a time.
 type pacing struct {
 	interval time.Duration // between two connections; 0: no limit
-	burst    time.Duration // how far the next turn may lie in the past
-	wait     time.Duration // and in the future
+	wait     time.Duration // how far the next turn may lie in the future
 	next     *atomic.Int64 // the next free turn, a time.Duration; shared with successors
 }
 
@@ -24,7 +23,7 @@ const (
 )
 
 func newPacing(c ServerConfig) pacing {
-	p := pacing{next: new(atomic.Int64), wait: c.MaxWait, burst: burstTime}
+	p := pacing{next: new(atomic.Int64), wait: c.MaxWait}
 	if c.MaxRate > 0 {
 		p.interval = time.Duration(float64(time.Second) / c.MaxRate)
 	}
@@ -44,7 +43,7 @@ func (s *Server) Turn(now time.Duration) (at time.Duration, ok bool) {
 	}
 	for {
 		next := p.next.Load()
-		turn := max(next, int64(now-p.burst))
+		turn := max(next, int64(now-burstTime))
 		if turn > int64(now+p.wait) {
 			return 0, false
 		}

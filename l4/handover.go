@@ -100,8 +100,8 @@ func (h *Handover) SetFDs(fds []int) bool {
 	return len(fds) == 0
 }
 
-// Connections yields every connection that is to be handed over. The Handover
-// is good until the next one, and only while f is frozen.
+// Connections yields every connection that is to be handed over. A Handover is
+// good while f is frozen.
 func (f *Frozen) Connections() iter.Seq[*Handover] {
 	return func(yield func(*Handover) bool) {
 		for _, l := range f.eng.loops {

@@ -142,11 +142,16 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // need skips the test when a program is missing; in CI that is a failure.
 func need(t *testing.T, program string) {
 	t.Helper()
-	if _, err := exec.LookPath(program); err == nil {
-		return
+	if _, err := exec.LookPath(program); err != nil {
+		missing(t, program)
 	}
+}
+
+// missing skips the test, or fails it in CI, for want of what.
+func missing(t *testing.T, what string) {
+	t.Helper()
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed", program)
+		t.Fatalf("%s is missing", what)
 	}
-	t.Skipf("%s is not installed", program)
+	t.Skipf("%s is missing", what)
 }

@@ -53,7 +53,7 @@ func (s *service) replaceConfig() error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	file, err := config.Load(s.file.Path)
+	file, err := load(s.file.Path, s.memory)
 	if err != nil {
 		return err
 	}

@@ -73,24 +73,36 @@ func run(path, format string, stderr io.Writer) error {
 		from.fail(err)
 		return err
 	}
-	sig := s.awaitEnd(signals)
-	if sig == nil {
-		return s.leave()
+	if sig := s.awaitEnd(signals); sig != nil {
+		return s.drain(sig, signals)
 	}
-	return s.drain(sig, signals)
+	return s.leave()
 }
 
 // begin serves what the file says, with what another process left.
 func begin(path string, from *inheritance, log *slog.Logger) (*service, error) {
-	file, err := config.Load(path)
+	memory := limitMemory(log)
+	file, err := load(path, memory)
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range file.Warnings {
 		log.Warn(w.Error())
 	}
-	file.LimitKept(limitMemory(log) / keptShare)
-	return startService(file, from, log)
+	s, err := startService(file, from, log)
+	if err == nil {
+		s.memory = memory
+	}
+	return s, err
+}
+
+// load reads a file for a process that may have so much memory, 0 for any.
+func load(path string, memory int64) (*config.File, error) {
+	file, err := config.Load(path)
+	if err == nil {
+		file.LimitKept(memory / keptShare)
+	}
+	return file, err
 }
 
 // tellDropped says how much of the log is missing. It comes last, and what

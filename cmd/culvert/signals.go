@@ -42,7 +42,7 @@ func (s *service) awaitEnd(signals *signals) os.Signal {
 		case <-signals.reload:
 			_ = s.reload() // which logs how it went
 		case <-signals.upgrade:
-			_ = s.upgrade()
+			go func() { _ = s.upgrade() }() // which a signal to end has to reach
 		}
 	}
 }

@@ -16,7 +16,8 @@ func (s *service) drain(sig os.Signal, signals *signals) error {
 	s.draining.Store(true)
 	select {
 	case <-s.unchanging():
-	case <-signals.end:
+	case sig = <-signals.end:
+		s.log.Error("a second signal ended the process while it was changing", "signal", sig.String())
 		return errReported
 	}
 	select {

@@ -18,7 +18,7 @@ import (
 // networks of their own.
 func TestTransparent(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		missing(t, "root")
 	}
 	need(t, "ip")
 	need(t, "nft")
