@@ -12,14 +12,7 @@ import (
 
 func ejector(t *testing.T, n int, e Ejection) (*Ejector, []*balancer.Server, func() string) {
 	t.Helper()
-	var servers []balancer.ServerConfig
-	for i := range n {
-		servers = append(servers, balancer.ServerConfig{Address: fmt.Sprint("s", i)})
-	}
-	pool, err := balancer.New(balancer.Config{Servers: servers})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := poolOf(t, n)
 	log := make(chan Ejected, 1000)
 	j := NewEjector(pool, e, realClock, func(x Ejected) { log <- x }, nil)
 	t.Cleanup(j.Close)

@@ -71,7 +71,7 @@ type patient struct {
 
 	mu     sync.Mutex
 	status Status
-	due    time.Time // of the next probe; zero before the first
+	due    time.Time // of the next probe, or of the one under way
 }
 
 // Status is what is known of a server.
@@ -86,9 +86,9 @@ type Status struct {
 }
 
 // Start probes the subjects, which go on where old, if there is one, is with
-// the servers that they succeed: so it is started before old is closed. clock is the one that picks are told the time
-// by; changed is called, by several goroutines, at each change after the
-// state has become the server's.
+// the servers that they succeed: so it is started before old is closed. clock
+// is the one that picks are told the time by; changed is called, by several
+// goroutines, at each change after the state has become the server's.
 func Start(subjects []Subject, s Schedule, clock func() time.Duration, changed func(Change), old *Watch) *Watch {
 	before := old.byName()
 	ctx, stop := context.WithCancel(context.Background())
@@ -97,6 +97,7 @@ func Start(subjects []Subject, s Schedule, clock func() time.Duration, changed f
 		p := &patient{Subject: sub, watch: w, known: make(chan struct{})}
 		p.begun = sync.OnceFunc(func() { close(p.known) })
 		p.status = Status{Server: sub.Server, Up: begins(sub.Server, s.Initial), Since: time.Now()}
+		p.due = time.Now().Add(s.firstWait())
 		if was := before[sub.Server.Name()]; was != nil && sub.Server.Succeeds() {
 			p.goOn(was)
 		}
@@ -125,7 +126,7 @@ func (w *Watch) byName() map[string]*patient {
 func (p *patient) goOn(was *patient) {
 	was.mu.Lock()
 	defer was.mu.Unlock()
-	if was.due.IsZero() || p.status.Up != was.status.Up {
+	if p.status.Up != was.status.Up {
 		return
 	}
 	up, server := p.status.Up, p.Server
@@ -172,18 +173,19 @@ func (w *Watch) Status() []Status {
 	return all
 }
 
-// run probes for ever. When a change depends on the first probe, or servers
-// start as down, it comes at once; else some time within the interval.
+// firstWait is how long the first probe waits. When a change depends on it, or
+// servers start as down, it comes at once; else some time within the interval.
+func (s *Schedule) firstWait() time.Duration {
+	if s.Initial == Up {
+		return rand.N(s.Interval)
+	}
+	return 0
+}
+
+// run probes for ever.
 func (p *patient) run(ctx context.Context) {
 	s := &p.watch.schedule
-	wait := time.Duration(0)
-	switch {
-	case !p.due.IsZero():
-		wait = min(max(0, time.Until(p.due)), s.Interval)
-	case s.Initial == Up:
-		wait = rand.N(s.Interval)
-	}
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(min(time.Until(p.due), s.Interval))
 	defer timer.Stop()
 	for first := true; ; first = false {
 		select {

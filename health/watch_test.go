@@ -21,6 +21,7 @@ type patientStub struct {
 	hangs  atomic.Bool
 	probes atomic.Int32
 	times  []time.Time
+	held   chan struct{} // probes wait until it is closed; nil: none does
 }
 
 var errIll = errors.New("ill")
@@ -28,6 +29,9 @@ var errIll = errors.New("ill")
 func (s *patientStub) dial(ctx context.Context) (net.Conn, error) {
 	s.probes.Add(1)
 	s.times = append(s.times, time.Now())
+	if s.held != nil {
+		<-s.held
+	}
 	switch {
 	case s.hangs.Load():
 		<-ctx.Done()
@@ -40,7 +44,8 @@ func (s *patientStub) dial(ctx context.Context) (net.Conn, error) {
 	return near, nil
 }
 
-func stubs(t *testing.T, n int) []*patientStub {
+// poolOf returns a pool of n servers, s0 and on.
+func poolOf(t *testing.T, n int) *balancer.Pool {
 	t.Helper()
 	var servers []balancer.ServerConfig
 	for i := range n {
@@ -50,8 +55,13 @@ func stubs(t *testing.T, n int) []*patientStub {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return pool
+}
+
+func stubs(t *testing.T, n int) []*patientStub {
+	t.Helper()
 	var all []*patientStub
-	for _, s := range pool.Servers() {
+	for _, s := range poolOf(t, n).Servers() {
 		all = append(all, &patientStub{server: s})
 	}
 	return all
@@ -158,6 +168,7 @@ func TestInitialState(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, c := stubs(t, 1)[0], newChanges()
 			s.ill.Store(tt.ill)
+			s.held = make(chan struct{})
 			schedule := testSchedule
 			schedule.Initial = tt.initial
 			w := watchStubs([]*patientStub{s}, schedule, c)
@@ -165,6 +176,7 @@ func TestInitialState(t *testing.T) {
 			if got := s.server.Down(); got != tt.before {
 				t.Errorf("initial %v: down %v before the first probe", tt.initial, got)
 			}
+			close(s.held)
 			if err := w.First(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -116,12 +116,23 @@ func (c *conn) firstBytesDeadline() time.Duration {
 	return at
 }
 
+// helloDeadline is when the hello must be there.
 func (c *conn) helloDeadline() time.Duration {
-	t := cmp.Or(c.from.cfg.HelloTimeout, DefaultHelloTimeout)
-	if t < 0 {
+	return c.fromStart(cmp.Or(c.from.cfg.HelloTimeout, DefaultHelloTimeout))
+}
+
+// headerDeadline is when a PROXY header must be there.
+func (c *conn) headerDeadline() time.Duration {
+	return c.fromStart(cmp.Or(c.from.cfg.ProxyTimeout, DefaultProxyTimeout))
+}
+
+// fromStart is when a wait ends that began with the connection; 0, never, for
+// a negative one.
+func (c *conn) fromStart(wait time.Duration) time.Duration {
+	if wait < 0 {
 		return 0
 	}
-	return c.start + t
+	return c.start + wait
 }
 
 // relayDeadline is when the relay ends if nothing happens: 0 is never.

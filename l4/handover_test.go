@@ -358,11 +358,7 @@ func TestFreezeWaitsForNobodyElse(t *testing.T) {
 func TestHandOverOfAHeaderToNowhere(t *testing.T) {
 	o := startOrigin(t, echo)
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{proxied(plainListener(roundRobin(t, o.addr)), "127.0.0.0/8")}})
-	c := r.dial(0)
-	if _, err := io.WriteString(c, "PROXY "); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it was accepted", func() bool { return r.e.Active() == 1 })
+	r.dialProxy("PROXY ")
 	next := r.prepareNext(&Config{Loops: 1, Listeners: []*Listener{{Name: "new", Address: ip("127.0.0.1:0"), Pool: roundRobin(t, o.addr)}}})
 	frozen, err := r.e.Freeze(nil)
 	if err != nil {

@@ -171,10 +171,18 @@ func ip(addrPort string) socket.Addr { return socket.IP(netip.MustParseAddrPort(
 func roundRobin(t testing.TB, addrs ...string) *Pool {
 	t.Helper()
 	var servers []balancer.ServerConfig
-	p := &Pool{}
 	for _, a := range addrs {
 		servers = append(servers, balancer.ServerConfig{Address: a})
-		p.Targets = append(p.Targets, target(t, a))
+	}
+	return inTurn(t, servers...)
+}
+
+// inTurn is a pool that takes these servers in turn.
+func inTurn(t testing.TB, servers ...balancer.ServerConfig) *Pool {
+	t.Helper()
+	p := &Pool{}
+	for _, s := range servers {
+		p.Targets = append(p.Targets, target(t, s.Address))
 	}
 	b, err := balancer.New(balancer.Config{Name: "pool", Policy: balancer.RoundRobin, Servers: servers})
 	if err != nil {

@@ -255,17 +255,11 @@ func TestOneFullListenerLeavesTheOtherAlone(t *testing.T) {
 // limitedPool is a pool of two servers that take most connections each.
 func limitedPool(t *testing.T, most int, addrs ...string) *Pool {
 	t.Helper()
-	p := roundRobin(t, addrs...)
 	var servers []balancer.ServerConfig
 	for _, a := range addrs {
 		servers = append(servers, balancer.ServerConfig{Address: a, MaxConns: most})
 	}
-	b, err := balancer.New(balancer.Config{Name: "pool", Policy: balancer.RoundRobin, Servers: servers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Balancer = b
-	return p
+	return inTurn(t, servers...)
 }
 
 func TestServersTakeExactlyTheirConnections(t *testing.T) {

@@ -83,14 +83,21 @@ func TestProxyHeaderIsRequired(t *testing.T) {
 
 const v2Prefix = "\r\n\r\n\x00\r\nQUIT\n\x21\x11"
 
+// dialProxy opens the first connection, which has sent no more than that.
+func (r *rig) dialProxy(sent string) net.Conn {
+	r.t.Helper()
+	c := r.dial(0)
+	if _, err := io.WriteString(c, sent); err != nil {
+		r.t.Fatal(err)
+	}
+	eventually(r.t, "it was accepted", func() bool { return r.e.Active() == 1 })
+	return c
+}
+
 func TestProxyHeaderTimeout(t *testing.T) {
 	o := startOrigin(t, echo)
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{proxied(plainListener(roundRobin(t, o.addr)), "127.0.0.0/8")}})
-	c := r.dial(0)
-	if _, err := io.WriteString(c, "PROXY "); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it was accepted", func() bool { return r.e.Active() == 1 })
+	r.dialProxy("PROXY ")
 	r.advance(DefaultProxyTimeout - time.Second)
 	if r.e.Active() != 1 {
 		t.Error("it was closed early")

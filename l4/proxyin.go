@@ -1,9 +1,7 @@
 package l4
 
 import (
-	"cmp"
 	"errors"
-	"time"
 
 	"culvert/sniff"
 )
@@ -45,13 +43,4 @@ func (l *loop) takeHeader(c *conn) bool {
 		c.local = &says.local
 	}
 	return true
-}
-
-// headerDeadline is when a PROXY header must be there.
-func (c *conn) headerDeadline() time.Duration {
-	t := cmp.Or(c.from.cfg.ProxyTimeout, DefaultProxyTimeout)
-	if t < 0 {
-		return 0
-	}
-	return c.start + t
 }

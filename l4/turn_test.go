@@ -6,24 +6,16 @@ import (
 	"time"
 
 	"culvert/balancer"
-	"culvert/l4/socket"
 )
 
 // ratedPool is a pool of servers that take so many connections a second.
 func ratedPool(t testing.TB, rate float64, wait time.Duration, addrs ...string) *Pool {
 	t.Helper()
-	p := &Pool{}
 	var servers []balancer.ServerConfig
 	for _, a := range addrs {
 		servers = append(servers, balancer.ServerConfig{Address: a, MaxRate: rate, MaxWait: wait})
-		p.Targets = append(p.Targets, socket.NewTarget(ip(a)))
 	}
-	b, err := balancer.New(balancer.Config{Name: "pool", Policy: balancer.RoundRobin, Servers: servers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Balancer = b
-	return p
+	return inTurn(t, servers...)
 }
 
 // TestConnectionsWaitForTheirTurn: those that come at once reach the server one

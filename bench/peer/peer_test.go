@@ -129,19 +129,27 @@ func TestRefusingServerIsLeftAtOnce(t *testing.T) {
 	})
 }
 
+// reloaded starts p and reloads it while c is open. before are its processes
+// before that.
+func reloaded(t *testing.T, p Peer, server string) (r *Running, c client, before []int) {
+	t.Helper()
+	r = begin(t, p, Setup{Servers: []string{server}, HalfClose: true})
+	c = open(t, r.Addr)
+	before = r.PIDs()
+	if err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.echo([]byte("still there")); err != nil {
+		t.Errorf("the old connection: %v", err)
+	}
+	open(t, r.Addr)
+	return r, c, before
+}
+
 func TestReloadKeepsConnections(t *testing.T) {
 	server := echoServer(t)
 	forEach(t, []string{"haproxy", "nginx"}, func(t *testing.T, p Peer) {
-		r := begin(t, p, Setup{Servers: []string{server}, HalfClose: true})
-		c := open(t, r.Addr)
-		before := r.PIDs()
-		if err := r.Reload(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.echo([]byte("still there")); err != nil {
-			t.Errorf("the old connection: %v", err)
-		}
-		open(t, r.Addr)
+		r, c, before := reloaded(t, p, server)
 		during := r.PIDs()
 		if len(during) <= len(before) {
 			t.Errorf("processes %v, before %v: the old one with the connection is missing", during, before)
@@ -159,16 +167,7 @@ func TestReloadKeepsConnections(t *testing.T) {
 func TestReloadInOneProcess(t *testing.T) {
 	server := echoServer(t)
 	forEach(t, []string{"culvert"}, func(t *testing.T, p Peer) {
-		r := begin(t, p, Setup{Servers: []string{server}, HalfClose: true})
-		c := open(t, r.Addr)
-		before := r.PIDs()
-		if err := r.Reload(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.echo([]byte("still there")); err != nil {
-			t.Errorf("the old connection: %v", err)
-		}
-		open(t, r.Addr)
+		r, _, before := reloaded(t, p, server)
 		if during := r.PIDs(); !slices.Equal(during, before) {
 			t.Errorf("processes %v, before %v", during, before)
 		}

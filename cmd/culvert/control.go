@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -201,6 +202,9 @@ func killCommand() *cobra.Command {
 			r.IDs = append(r.IDs, id)
 		}
 		d, err := c.Close(r)
+		if err == nil && d.Connections == 0 && len(args) > 0 {
+			return errors.New("no such connection is open: `culvert connections` lists them")
+		}
 		return told(out, d, err)
 	})
 	addFilter(cmd, &r.Filter)

@@ -17,17 +17,14 @@ import (
 const memoryShare = 0.75
 
 // limitMemory tells Go's garbage collector how much memory the cgroup allows,
-// unless GOMEMLIMIT does, and returns that limit: 0 when there is none.
-func limitMemory(log *slog.Logger) int64 {
+// unless GOMEMLIMIT does.
+func limitMemory(log *slog.Logger) {
 	limit := cgroupMemory(os.ReadFile)
-	if limit == 0 {
-		return 0
+	if limit == 0 || os.Getenv("GOMEMLIMIT") != "" {
+		return
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(float64(limit) * memoryShare))
-		log.Info("the memory of the cgroup is limited", "bytes", limit)
-	}
-	return limit
+	debug.SetMemoryLimit(int64(float64(limit) * memoryShare))
+	log.Info("the memory of the cgroup is limited", "bytes", limit)
 }
 
 // cgroupMemory returns the memory limit in bytes of this process's cgroup, the

@@ -53,7 +53,7 @@ func (s *service) replaceConfig() error {
 	if err := s.mayChange(); err != nil {
 		return err
 	}
-	file, err := load(s.file.Path, s.memory)
+	file, err := load(s.file.Path)
 	if err != nil {
 		return err
 	}

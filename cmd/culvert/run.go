@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -81,26 +82,22 @@ func run(path, format string, stderr io.Writer) error {
 
 // begin serves what the file says, with what another process left.
 func begin(path string, from *inheritance, log *slog.Logger) (*service, error) {
-	memory := limitMemory(log)
-	file, err := load(path, memory)
+	limitMemory(log)
+	file, err := load(path)
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range file.Warnings {
 		log.Warn(w.Error())
 	}
-	s, err := startService(file, from, log)
-	if err == nil {
-		s.memory = memory
-	}
-	return s, err
+	return startService(file, from, log)
 }
 
-// load reads a file for a process that may have so much memory, 0 for any.
-func load(path string, memory int64) (*config.File, error) {
+// load reads a file for a process with the memory that its cgroup has now.
+func load(path string) (*config.File, error) {
 	file, err := config.Load(path)
 	if err == nil {
-		file.LimitKept(memory / keptShare)
+		file.LimitKept(cgroupMemory(os.ReadFile) / keptShare)
 	}
 	return file, err
 }

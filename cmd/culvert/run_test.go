@@ -160,7 +160,7 @@ func (r *runProcess) records() []map[string]any {
 func refused(t *testing.T, address string) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); {
-		conn, err := net.Dial("tcp", address)
+		conn, err := net.DialTimeout("tcp", address, patience)
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			return
 		}
@@ -393,7 +393,7 @@ func smallPipe(t *testing.T) (read, write *os.File) {
 func accepts(t *testing.T, address string) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); {
-		if conn, err := net.Dial("tcp", address); err == nil {
+		if conn, err := net.DialTimeout("tcp", address, patience); err == nil {
 			conn.Close()
 			return
 		}

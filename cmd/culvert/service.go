@@ -30,7 +30,6 @@ type service struct {
 	closer   closer
 	policies atomic.Pointer[map[string]config.Sessions] // by pool
 	started  time.Time
-	memory   int64 // that the process may have; 0: any
 	draining atomic.Bool
 	left     chan struct{} // closed when another process has taken over: successor
 	renamed  chan struct{} // other names are in use

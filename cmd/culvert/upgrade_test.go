@@ -76,6 +76,7 @@ func (r *runProcess) upgrade() {
 		r.t.Fatal(err)
 	}
 	r.expect(fmt.Sprintf(`(?s)(msg="handed over" .*){%d}`, n+1))
+	r.expect(fmt.Sprintf(`(?s)(msg="took over".*?msg=ready .*){%d}`, n+1))
 	awaitExit(r.t, old)
 }
 

@@ -120,11 +120,17 @@ func (s *Server) Close(ctx context.Context) error {
 	if s.http == nil {
 		return s.listener.Close()
 	}
-	err := s.http.Shutdown(ctx)
+	return closeHTTP(ctx, s.http, s.done)
+}
+
+// closeHTTP lets the requests under way finish until ctx is done, then cuts
+// them; served yields once s serves no more.
+func closeHTTP(ctx context.Context, s *http.Server, served <-chan error) error {
+	err := s.Shutdown(ctx)
 	if err != nil {
-		_ = s.http.Close()
+		_ = s.Close()
 	}
-	<-s.done
+	<-served
 	return err
 }
 

@@ -135,12 +135,7 @@ func (c *Control) Close(ctx context.Context) error {
 	if c.http == nil {
 		return c.socket.Close()
 	}
-	err := c.http.Shutdown(ctx)
-	if err != nil {
-		_ = c.http.Close()
-	}
-	<-c.done
-	return err
+	return closeHTTP(ctx, c.http, c.done)
 }
 
 type peerKey struct{}

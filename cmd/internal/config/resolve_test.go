@@ -63,6 +63,26 @@ pools:
     - "10.0.0.9:443"
 `
 
+// expectBuilt wants the servers of a file to be these, by a text that of makes,
+// or Build's error to be it.
+func expectBuilt(t *testing.T, names zone, file, want string, of func(*l4.Config) (text string, ok bool)) {
+	t.Helper()
+	f, err := Parse("f", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := f.Build(context.Background(), names)
+	if err != nil {
+		if err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		return
+	}
+	if got, ok := of(cfg); got != want || !ok {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestBuildResolves(t *testing.T) {
 	names := zone{hosts: map[string]string{
 		"one": "10.0.0.1", "mapped": "::ffff:10.0.0.1 10.0.0.1", "two": "2001:db8::2 10.0.0.1", "nine": "10.0.0.9", "none": "",
@@ -84,21 +104,9 @@ func TestBuildResolves(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f, err := Parse("f", fmt.Appendf(nil, hostFile, tt.policy, tt.server))
-			if err != nil {
-				t.Fatal(err)
-			}
-			cfg, err := f.Build(context.Background(), names)
-			if err != nil {
-				if err.Error() != tt.want {
-					t.Errorf("got %v, want %s", err, tt.want)
-				}
-				return
-			}
-			got, ok := strings.CutSuffix(serversOf(cfg), " 10.0.0.9:443=10.0.0.9:443>10.0.0.9:443")
-			if got != tt.want || !ok {
-				t.Errorf("got %s, want %s", got, tt.want)
-			}
+			expectBuilt(t, names, fmt.Sprintf(hostFile, tt.policy, tt.server), tt.want, func(cfg *l4.Config) (string, bool) {
+				return strings.CutSuffix(serversOf(cfg), " 10.0.0.9:443=10.0.0.9:443>10.0.0.9:443")
+			})
 		})
 	}
 }
@@ -145,21 +153,9 @@ func TestBuildResolvesServices(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f, err := Parse("f", fmt.Appendf(nil, hostFile, tt.policy, tt.server))
-			if err != nil {
-				t.Fatal(err)
-			}
-			cfg, err := f.Build(context.Background(), names)
-			if err != nil {
-				if err.Error() != tt.want {
-					t.Errorf("got %v, want %s", err, tt.want)
-				}
-				return
-			}
-			got, ok := strings.CutSuffix(weightsOf(t, cfg), " 10.0.0.9:443*1")
-			if got != tt.want || !ok {
-				t.Errorf("got %s, want %s", got, tt.want)
-			}
+			expectBuilt(t, names, fmt.Sprintf(hostFile, tt.policy, tt.server), tt.want, func(cfg *l4.Config) (string, bool) {
+				return strings.CutSuffix(weightsOf(t, cfg), " 10.0.0.9:443*1")
+			})
 		})
 	}
 }
