@@ -7,13 +7,14 @@ type Legacy struct {
 	Name, Address string
 	Causes        Cause
 	WarmAt        time.Duration // when its slow start ends; 0: it has none
+	SlowStart     time.Duration // how long that one takes
 }
 
 // Legacies returns those of p's servers.
 func (p *Pool) Legacies() []Legacy {
 	all := make([]Legacy, len(p.servers))
 	for i, s := range p.servers {
-		all[i] = Legacy{s.name, s.address, s.Causes(), time.Duration(s.warmAt.Load())}
+		all[i] = Legacy{s.name, s.address, s.Causes(), time.Duration(s.warmAt.Load()), s.tier.plan.slowStart}
 	}
 	return all
 }
@@ -72,11 +73,16 @@ func (p *Pool) adopt(past func(name string) (Legacy, *Server)) {
 // so that its health is known.
 func (s *Server) Succeeds() bool { return s.heir }
 
+// succeed makes s what l was. A slow start goes on as if it had begun with the
+// length that it has now.
 func (s *Server) succeed(l Legacy) {
 	s.heir = true
 	s.causes.Store(uint32(s.Causes()&Configured | l.Causes&^Configured))
-	if s.tier.plan.slowStart > 0 && l.WarmAt > 0 {
-		s.warmAt.Store(int64(l.WarmAt))
-		s.tier.warmAt.Store(max(int64(l.WarmAt), s.tier.warmAt.Load()))
+	slow := s.tier.plan.slowStart
+	if slow == 0 || l.WarmAt == 0 {
+		return
 	}
+	warm := int64(l.WarmAt - l.SlowStart + slow)
+	s.warmAt.Store(warm)
+	s.tier.warmAt.Store(max(warm, s.tier.warmAt.Load()))
 }

@@ -197,6 +197,25 @@ func TestSlowStartYieldsWhenNobodyElseIsLeft(t *testing.T) {
 	}
 }
 
+// TestSlowStartTakesItsNewLength: one that a reload makes shorter ends earlier,
+// and one that it makes longer ends later.
+func TestSlowStartTakesItsNewLength(t *testing.T) {
+	for _, length := range []time.Duration{10 * time.Second, 1000 * time.Second} {
+		old := mustPool(t, Config{Servers: named("a", "b"), SlowStart: 100 * time.Second})
+		old.Servers()[0].Set(Unhealthy, true, 0)
+		old.Servers()[0].Set(Unhealthy, false, 5*time.Second)
+		p := mustPool(t, Config{Servers: named("a", "b"), SlowStart: length})
+		p.Adopt(old)
+		again := mustPool(t, Config{Servers: named("a", "b"), SlowStart: length})
+		again.Inherit(old.Legacies())
+		for _, next := range []*Pool{p, again} {
+			if got, want := next.Legacies()[0].WarmAt, 5*time.Second+length; got != want {
+				t.Errorf("%v instead of 100 s: warm at %v, want %v", length, got, want)
+			}
+		}
+	}
+}
+
 func TestSuccessorKeepsConnectionsAndHealth(t *testing.T) {
 	old := mustPool(t, Config{Servers: []ServerConfig{{Address: "a"}, {Address: "b", Down: true}, {Name: "c", Address: "c1"}, {Address: "d"}}})
 	held := old.Servers()[0]

@@ -12,6 +12,7 @@ type Connection struct {
 	Listener   string
 	ServerName string
 	ALPN       string // offered, joined with commas
+	Route      string // its label; "" before it is known, and on a listener without routes
 	Pool       string // "" before the route is known
 	Server     string // "" before one is picked
 	Start      time.Time
@@ -52,6 +53,9 @@ func (l *loop) describe(c *conn) Connection {
 		ID: c.id, Client: c.client, Listener: c.from.cfg.Name, ServerName: c.name, ALPN: c.alpn,
 		Start: l.eng.wall(c.start), Idle: l.now - c.active,
 		BytesUp: c.flows[client].bytes, BytesDown: c.flows[server].bytes,
+	}
+	if c.route != nil {
+		x.Route = c.route.Label()
 	}
 	if c.pool != nil {
 		x.Pool = c.pool.Balancer.Name()

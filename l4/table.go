@@ -95,6 +95,7 @@ func (t *Table) add(r *Route) error {
 	if err := r.check(); err != nil {
 		return err
 	}
+	r.label = r.Label()
 	set, err := t.ruleSet(r.ServerName)
 	if err != nil {
 		return err

@@ -99,6 +99,7 @@ func addFilter(cmd *cobra.Command, f *admin.Filter) {
 	flags.StringVar(&f.Client, "client", "", "of this address, or prefix such as 10.0.0.0/8")
 	flags.StringVar(&f.ServerName, "name", "", "that asked for this server name")
 	flags.StringVar(&f.Listener, "listener", "", "of this listener")
+	flags.StringVar(&f.Route, "route", "", "of this route: its server_name, or default")
 	flags.StringVar(&f.Pool, "pool", "", "of this pool")
 	flags.StringVar(&f.Server, "server", "", "of this server, by name")
 	flags.Var(secondsFlag{&f.MinIdle}, "idle", "without a byte for so long, such as 10m")

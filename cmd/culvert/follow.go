@@ -66,6 +66,6 @@ func (s *service) move(r *resolve.Resolver) {
 		s.log.Error("the new addresses are not used", "error", err)
 		return
 	}
-	s.serversGone(s.file, s.cfg, cfg)
+	s.removed(s.file, s.cfg, cfg)
 	s.cfg = cfg
 }

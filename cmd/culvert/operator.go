@@ -31,7 +31,7 @@ func (o *operator) List(f admin.Filter) ([]admin.ConnectionReport, error) {
 	all := []admin.ConnectionReport{}
 	for _, c := range o.engine.Connections(match) {
 		all = append(all, admin.ConnectionReport{
-			ID: c.ID, Client: addressText(c.Client), Listener: c.Listener, ServerName: c.ServerName, ALPN: c.ALPN,
+			ID: c.ID, Client: addressText(c.Client), Listener: c.Listener, ServerName: c.ServerName, ALPN: c.ALPN, Route: c.Route,
 			Pool: c.Pool, Server: c.Server, Start: c.Start, Idle: c.Idle.Seconds(), BytesUp: c.BytesUp, BytesDown: c.BytesDown,
 		})
 	}

@@ -82,7 +82,7 @@ func (s *service) replaceConfig() error {
 		out.close()
 		return err
 	}
-	s.serversGone(file, s.cfg, cfg)
+	s.removed(file, s.cfg, cfg)
 	s.setSessions(file)
 	s.events.setTeller(file.Notify)
 	s.replaceOutputs(file, out)

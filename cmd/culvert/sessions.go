@@ -63,6 +63,17 @@ func (s *service) closeServer(pool, server, why string, p l4.Pace) {
 	s.log.Info("closed the connections of a server", "pool", pool, "server", server, "connections", n, "stopped", ctx.Err() != nil)
 }
 
+// closeRoute does so with those of a route that is gone.
+func (s *service) closeRoute(r routeName, p l4.Pace) {
+	ctx, done := s.closer.begin(r.String())
+	defer done()
+	s.log.Info("closing the connections of a route", "listener", r.listener, "route", r.route, "pool", r.pool, "because", "it is in the file no more")
+	n := s.engine.CloseConnections(ctx, func(c *l4.Connection) bool {
+		return c.Listener == r.listener && c.Route == r.route && c.Pool == r.pool
+	}, p)
+	s.log.Info("closed the connections of a route", "listener", r.listener, "route", r.route, "connections", n, "stopped", ctx.Err() != nil)
+}
+
 // serverDown does what the file says about the connections of a server whose
 // checks fail.
 func (s *service) serverDown(sv *balancer.Server) {
@@ -109,28 +120,87 @@ func (s *service) rebalance(sv *balancer.Server, p l4.Pace) {
 	s.log.Info("brought clients back", "pool", pool.Name(), "server", sv.Name(), "connections", n, "stopped", ctx.Err() != nil)
 }
 
-// serversGone does what the file says about the connections of servers that
-// are in it no more. old is what was served before.
-func (s *service) serversGone(file *config.File, old, cfg *l4.Config) {
-	there := map[string]bool{}
-	for _, p := range cfg.Pools() {
-		for _, sv := range p.Balancer.Servers() {
-			there[fullName(p.Balancer.Name(), sv.Name())] = true
+// removed does what the file says about the connections of servers and of
+// routes that are in it no more. old is what was served before.
+func (s *service) removed(file *config.File, old, cfg *l4.Config) {
+	policies, before := file.Sessions(), s.sessions()
+	policy := func(pool string) config.Sessions {
+		if p, ok := policies[pool]; ok {
+			return p
+		}
+		return before[pool] // the pool is gone, with all it said
+	}
+	gone, back := difference(serverNames(old), serverNames(cfg))
+	for _, name := range back {
+		s.closer.end(fullName(name.pool, name.server))
+	}
+	for _, name := range gone {
+		if p := policy(name.pool); p.CloseRemoved {
+			go s.closeServer(name.pool, name.server, "it is in the file no more", p.Pace)
 		}
 	}
-	policies, before := file.Sessions(), s.sessions()
-	for _, p := range old.Pools() {
-		name := p.Balancer.Name()
-		policy, ok := policies[name]
-		if !ok { // the pool is gone, with all it said
-			policy = before[name]
+	left, again := difference(routeNames(old), routeNames(cfg))
+	for _, name := range again {
+		s.closer.end(name.String())
+	}
+	for _, name := range left {
+		if p := policy(name.pool); p.CloseRemoved {
+			go s.closeRoute(name, p.Pace)
 		}
+	}
+}
+
+// difference returns what only old has, and what only now has.
+func difference[K comparable](old, now map[K]bool) (gone, come []K) {
+	for k := range old {
+		if !now[k] {
+			gone = append(gone, k)
+		}
+	}
+	for k := range now {
+		if !old[k] {
+			come = append(come, k)
+		}
+	}
+	return gone, come
+}
+
+type serverName struct{ pool, server string }
+
+func serverNames(cfg *l4.Config) map[serverName]bool {
+	all := map[serverName]bool{}
+	for _, p := range cfg.Pools() {
 		for _, sv := range p.Balancer.Servers() {
-			if policy.CloseRemoved && !there[fullName(name, sv.Name())] {
-				go s.closeServer(name, sv.Name(), "it is in the file no more", policy.Pace)
+			all[serverName{p.Balancer.Name(), sv.Name()}] = true
+		}
+	}
+	return all
+}
+
+// routeName says which way a connection came to a pool. The route is empty on
+// a listener without any.
+type routeName struct{ listener, route, pool string }
+
+func (r routeName) String() string { return "route " + r.listener + " " + fullName(r.pool, r.route) }
+
+func routeNames(cfg *l4.Config) map[routeName]bool {
+	all := map[routeName]bool{}
+	for _, ln := range cfg.Listeners {
+		for _, p := range []*l4.Pool{ln.Pool, ln.Plaintext} {
+			if p != nil {
+				all[routeName{ln.Name, "", p.Balancer.Name()}] = true
+			}
+		}
+		if ln.Table == nil {
+			continue
+		}
+		for _, r := range ln.Table.Routes() {
+			if r.Pool != nil {
+				all[routeName{ln.Name, r.Label(), r.Pool.Balancer.Name()}] = true
 			}
 		}
 	}
+	return all
 }
 
 // sessions is what the file says about connections that there are, by pool.

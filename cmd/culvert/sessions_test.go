@@ -69,6 +69,29 @@ func TestOnRemovedCloses(t *testing.T) {
 	}
 }
 
+// TestOnRemovedClosesThoseOfARoute: of a route that is in the file no more,
+// though its pool and its server are.
+func TestOnRemovedClosesThoseOfARoute(t *testing.T) {
+	for _, on := range []string{"keep", "close"} {
+		t.Run(on, func(t *testing.T) {
+			r := startRun(t, "")
+			r.reconfigure(fmt.Sprintf(`{servers: [%q], sessions: {on_removed: %s, within: 10ms}}`, r.origin.address, on))
+			conn := r.dial()
+			if out := r.ask("connections", "--route", "chat.example.com"); !strings.Contains(out, conn.LocalAddr().String()) {
+				t.Errorf("the connection is not listed by its route:\n%s", out)
+			}
+			r.rewrite("server_name: chat.example.com", "server_name: other.example.com")
+			r.ask("reload")
+			if on == "close" {
+				closes(t, conn)
+				r.expect(`msg="closed the connections of a route".* connections=1 `)
+				return
+			}
+			echo(t, conn)
+		})
+	}
+}
+
 // TestRebalance: clients whose own server was away come back to it.
 func TestRebalance(t *testing.T) {
 	r := startRun(t, "")

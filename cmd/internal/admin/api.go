@@ -63,6 +63,7 @@ type ConnectionReport struct {
 	Listener   string    `json:"listener"`
 	ServerName string    `json:"server_name"`
 	ALPN       string    `json:"alpn,omitempty"`
+	Route      string    `json:"route,omitempty"`
 	Pool       string    `json:"pool,omitempty"`
 	Server     string    `json:"server,omitempty"`
 	Start      time.Time `json:"start"`
@@ -84,6 +85,7 @@ type Filter struct {
 	Client     string   `json:"client,omitempty"` // an address or a prefix
 	ServerName string   `json:"server_name,omitempty"`
 	Listener   string   `json:"listener,omitempty"`
+	Route      string   `json:"route,omitempty"`
 	Pool       string   `json:"pool,omitempty"`
 	Server     string   `json:"server,omitempty"`
 	MinIdle    float64  `json:"min_idle_seconds,omitempty"`

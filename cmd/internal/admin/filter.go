@@ -52,6 +52,7 @@ func (f Filter) Match() (func(*l4.Connection) bool, error) {
 		return (!prefix.IsValid() || prefix.Contains(c.Client.Addr())) &&
 			(f.ServerName == "" || f.ServerName == c.ServerName) &&
 			(f.Listener == "" || f.Listener == c.Listener) &&
+			(f.Route == "" || f.Route == c.Route) &&
 			(f.Pool == "" || f.Pool == c.Pool) &&
 			(f.Server == "" || f.Server == c.Server) &&
 			c.Idle >= idle && now.Sub(c.Start) >= age
@@ -130,6 +131,8 @@ func filterOf(q url.Values) (f Filter, limit int, err error) {
 			f.ServerName = v
 		case "listener":
 			f.Listener = v
+		case "route":
+			f.Route = v
 		case "pool":
 			f.Pool = v
 		case "server":
@@ -158,6 +161,7 @@ func (f Filter) query(limit int) url.Values {
 	set("client", f.Client)
 	set("server_name", f.ServerName)
 	set("listener", f.Listener)
+	set("route", f.Route)
 	set("pool", f.Pool)
 	set("server", f.Server)
 	set("min_idle_seconds", strconv.FormatFloat(f.MinIdle, 'g', -1, 64))

@@ -157,6 +157,9 @@ func (d *decoder) finishProbes(t *probeText, keys found) *Probes {
 		d.ignored(keys, "on an https check", ownKeys)
 		t.out.Check.Request = &t.request
 	}
+	if encrypted := kind == health.TLS || kind == health.HTTPS; encrypted && t.verify != nil && t.name == "" {
+		d.errorAt(keys["verify"], `"verify" needs "server_name", the name that the certificate has to be for`)
+	}
 	if t.body != nil && t.out.Check.Request == &t.request {
 		d.checkBody(t, keys)
 	}

@@ -43,8 +43,8 @@ var healthEffects = []effect{
 	{inHealth, "body: good, check: http", passing("good", "bad"), "true false"},
 	{inHealth, "method: GET", func(l loaded) any { return asked(l).Match == nil }, true},
 	{inHealth, "verify: off", func(l loaded) any { return healthOf(l).Probes.Check.Roots == nil }, true},
-	{inHealth, "verify: on", bySystem, true},
-	{inHealth, "verify: true, check: mattermost, deep: on", bySystem, true},
+	{inHealth, "verify: on, server_name: a.example", bySystem, true},
+	{inHealth, "verify: true, check: mattermost, deep: on, server_name: a.example", bySystem, true},
 	{inHealth, "port: 8065", func(l loaded) any { return healthOf(l).Probes.Port }, uint16(8065)},
 	{inHealth, "interval: 7s", paced, "7s 1s 2s 2 3"},
 	{inHealth, "interval: 500ms, timeout: 500ms", paced, "500ms 500ms 500ms 2 3"},
@@ -183,7 +183,7 @@ func TestVerifyByAFile(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
-	l := load(t, fileWith(inHealth, "verify: '"+name+"'"))
+	l := load(t, fileWith(inHealth, "server_name: a.example, verify: '"+name+"'"))
 	if got := healthOf(l).Probes.Check.Roots; !roots.Equal(got) {
 		t.Errorf("got %v, want the certificate in the file", got)
 	}
