@@ -68,12 +68,24 @@ func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 		return
 	}
 	if a.cfg.Table == nil && !c.header {
-		c.pool = a.cfg.Pool
-		c.search = l.newSearch()
-		l.startDial(c)
+		l.begin(c)
 		return
 	}
 	c.phase = phaseHello
 	c.ends[client].readable = true // TCP_DEFER_ACCEPT: it mostly is
 	l.readHello(c)
+}
+
+// begin is what comes after accept, or the PROXY header, on a listener without
+// routes.
+func (l *loop) begin(c *conn) {
+	if h := c.from.cfg.Handler; h != nil {
+		l.handle(c, h)
+		return
+	}
+	if c.search == nil {
+		c.search = l.newSearch()
+	}
+	c.pool = c.from.cfg.Pool
+	l.startDial(c)
 }

@@ -63,12 +63,13 @@ const DefaultTries = 3
 type Listener struct {
 	Name           string // label in logs and metrics; unique
 	Address        socket.Addr
-	Table          *Table // routes by hello; nil: plain TCP
-	Pool           *Pool  // for plain TCP only
-	Plaintext      *Pool  // for bytes that are not TLS; nil: close
-	MaxConnections int    // 0: no limit of its own
-	MaxHello       int    // bytes; 0: sniff.DefaultLimit
-	Backlog        int    // 0: the kernel's somaxconn
+	Table          *Table  // routes by hello; nil: plain TCP
+	Pool           *Pool   // for plain TCP only
+	Handler        Handler // for plain TCP, instead of the Pool
+	Plaintext      *Pool   // for bytes that are not TLS; nil: close
+	MaxConnections int     // 0: no limit of its own
+	MaxHello       int     // bytes; 0: sniff.DefaultLimit
+	Backlog        int     // 0: the kernel's somaxconn
 
 	// Proxied says that every connection begins with a PROXY header, version
 	// 1 or 2, and comes from one of the addresses in ProxyFrom or over a unix
@@ -165,6 +166,7 @@ const (
 	Forward Action = iota // to the route's Pool
 	Reject                // with the alert unrecognized_name
 	Close                 // without a word
+	Handle                // by the route's Handler, before its Pool if it has one
 )
 
 // Route sends the connections that match it somewhere.
@@ -177,8 +179,9 @@ type Route struct {
 	// ALPN, when not empty, asks that the hello offers one of these values.
 	ALPN []string
 
-	Action Action
-	Pool   *Pool // for Forward
+	Action  Action
+	Pool    *Pool   // for Forward, and for Handle
+	Handler Handler // for Handle
 
 	SendProxy ProxyVersion // 0: as the Pool says
 

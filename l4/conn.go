@@ -26,6 +26,7 @@ func (s side) party() Party { return Client + Party(s) }
 //
 //	hello   -> dial       the hello is whole and its route forwards
 //	hello   -> turn       the same, but the server gets so many connections a second
+//	hello   -> handled    its route has a handler, which serves it from then on
 //	turn    -> dial       its turn has come
 //	hello   -> goodbye    refused with an alert
 //	dial    -> relay      a server is connected
@@ -40,6 +41,7 @@ const (
 	phaseTurn
 	phaseDial
 	phaseRelay
+	phaseHandled
 	phaseGoodbye
 	phaseAwaitAck
 	phaseGone
@@ -71,13 +73,14 @@ type conn struct {
 	start  time.Duration // accept
 	active time.Duration // the last byte moved, or the last change of phase
 
-	from   *accepter
-	route  *Route
-	pool   *Pool
-	server *balancer.Server // nil: none reserved
-	search *search          // until the first byte of a server
-	past   *past            // nil: no attempt failed
-	bye    *parting         // set once the end is decided: by a broken server, in goodbye and awaitAck
+	from    *accepter
+	route   *Route
+	pool    *Pool
+	server  *balancer.Server // nil: none reserved
+	search  *search          // until the first byte of a server
+	past    *past            // nil: no attempt failed
+	handled *Handled         // by a Handler, which has the client's socket
+	bye     *parting         // set once the end is decided: by a broken server, in goodbye and awaitAck
 
 	client netip.AddrPort
 	local  *netip.AddrPort // where the client connected to, if a PROXY header said so
@@ -169,4 +172,10 @@ func (s Session) or(outer Session) Session {
 }
 
 // session is what holds for a connection whose pool is known.
-func (c *conn) session() Session { return c.pool.Session.or(c.from.cfg.Session).or(defaultSession) }
+func (c *conn) session() Session {
+	s := c.from.cfg.Session
+	if c.pool != nil {
+		s = c.pool.Session.or(s)
+	}
+	return s.or(defaultSession)
+}

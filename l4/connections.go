@@ -60,8 +60,11 @@ func (l *loop) describe(c *conn) Connection {
 	if c.pool != nil {
 		x.Pool = c.pool.Balancer.Name()
 	}
-	if c.server != nil {
+	switch {
+	case c.server != nil:
 		x.Server = c.server.Name()
+	case c.handled != nil:
+		c.handled.describe(&x)
 	}
 	return x
 }

@@ -12,6 +12,7 @@ func (l *loop) finish(c *conn, by Party, r Reason) {
 	c.phase = phaseGone
 	c.timer.remove()
 	l.helloDone(c)
+	c.settleHandled()
 	l.writeRecord(c, by, c.finalReason(by, r))
 	l.dropFlow(c, client)
 	l.dropFlow(c, server)
@@ -81,8 +82,11 @@ func (l *loop) writeRecord(c *conn, by Party, r Reason) {
 		rec.Tries = c.past.tries
 		rec.Server = rec.Tries[len(rec.Tries)-1].Server
 	}
-	if c.server != nil {
+	switch {
+	case c.server != nil:
 		rec.Server = c.server.Name()
+	case c.handled != nil:
+		rec.Server = c.handled.servedBy()
 	}
 	l.eng.hooks.Record(rec)
 }

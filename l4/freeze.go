@@ -59,12 +59,17 @@ func (l *loop) emptyQueues(keep map[string]bool) {
 func (f *Frozen) Thaw() { f.end(false) }
 
 // Leave ends the engine without a word to anybody: another process has its
-// connections. No Record is made of them. The Engine cannot be used
-// afterwards, except for Stats.
-func (f *Frozen) Leave() {
+// connections. No Record is made of them. Those that handlers have stay, and
+// Leave returns how many they are: Shutdown waits for them. But for that, and
+// for Stats, the Engine cannot be used afterwards.
+func (f *Frozen) Leave() int {
 	f.eng.stopping.Store(true)
 	f.end(true)
+	if n := int(f.eng.active.Load()); n > 0 {
+		return n
+	}
 	f.eng.done.Wait()
+	return 0
 }
 
 func (f *Frozen) end(leave bool) {
@@ -84,27 +89,59 @@ func (f *Frozen) LastID() uint64 {
 }
 
 // abandon closes the descriptors of all connections, which stay open in
-// another process, and ends the loop.
+// another process, and ends the loop, or lets it go on for the connections
+// that handlers have.
 func (l *loop) abandon() {
+	stay := 0
 	for _, c := range l.conns {
-		if c == nil || c.phase == phaseGone {
-			continue
+		switch {
+		case c == nil || c.phase == phaseGone:
+		case c.phase == phaseHandled:
+			stay++
+		default:
+			l.forsake(c)
 		}
-		c.phase = phaseGone
-		c.timer.remove()
-		l.dropFlow(c, client)
-		l.dropFlow(c, server)
-		for s := range c.ends {
-			if fd := c.ends[s].fd; fd >= 0 {
-				socket.Close(int(fd))
-			}
-		}
-		if c.server != nil {
-			c.server.Release()
-		}
-		l.eng.unreserve(c.from.shared)
 	}
-	l.stopped = true
+	if l.stopped = stay == 0; !l.stopped {
+		l.linger()
+	}
+}
+
+// forsake closes c on this side only. What is open elsewhere would go on to
+// raise events here if it stayed in the epoll set (epoll(7)).
+func (l *loop) forsake(c *conn) {
+	c.phase = phaseGone
+	c.timer.remove()
+	l.dropFlow(c, client)
+	l.dropFlow(c, server)
+	for s := range c.ends {
+		if e := &c.ends[s]; e.fd >= 0 {
+			if e.watched {
+				l.poll.Del(int(e.fd))
+			}
+			socket.Close(int(e.fd))
+			*e = noEnd
+		}
+	}
+	if c.server != nil {
+		c.server.Release()
+	}
+	l.eng.unreserve(c.from.shared)
+	l.live--
+	l.gone = append(l.gone, c)
+}
+
+// linger leaves the listeners to the other process too, and has the loop end
+// with its last connection.
+func (l *loop) linger() {
+	for _, a := range l.accepters {
+		if !a.closed {
+			l.poll.Del(a.sock.FD())
+			a.close()
+		}
+	}
+	l.chores.accept = 0
+	l.draining = true
 }
 
 // Sockets returns the listening descriptors by Listener.Key. They stay the

@@ -100,13 +100,13 @@ func (h *Handover) SetFDs(fds []int) bool {
 	return len(fds) == 0
 }
 
-// Connections yields every connection that is to be handed over. A Handover is
-// good while f is frozen.
+// Connections yields every connection that is to be handed over: all but those
+// that a Handler has. A Handover is good while f is frozen.
 func (f *Frozen) Connections() iter.Seq[*Handover] {
 	return func(yield func(*Handover) bool) {
 		for _, l := range f.eng.loops {
 			for _, c := range l.conns {
-				if c != nil && c.phase != phaseGone && !yield(l.handOver(c)) {
+				if c != nil && c.phase != phaseGone && c.phase != phaseHandled && !yield(l.handOver(c)) {
 					return
 				}
 			}

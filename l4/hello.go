@@ -65,8 +65,7 @@ func (l *loop) moreHello(c *conn, b []byte) bool {
 		return true // its sender is trusted, and many clients' one
 	}
 	if c.from.cfg.Table == nil {
-		c.pool = c.from.cfg.Pool
-		l.startDial(c)
+		l.begin(c)
 		return false
 	}
 	err := a.parser.Parse(a.hello, &l.hello)

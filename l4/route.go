@@ -20,6 +20,9 @@ func (l *loop) routeHello(c *conn) {
 		l.sendAlert(c, sniff.AlertUnrecognizedName, ReasonNoRoute)
 	case Close:
 		l.finish(c, Culvert, ReasonClosedByRoute)
+	case Handle:
+		c.pool = c.route.Pool
+		l.handle(c, c.route.Handler)
 	case Forward:
 		c.pool = c.route.Pool
 		// Bytes behind the hello are early data or will be answered by

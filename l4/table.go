@@ -112,7 +112,7 @@ func (t *Table) add(r *Route) error {
 }
 
 func (r *Route) check() error {
-	if (r.Action == Forward) != (r.Pool != nil) {
+	if r.Action != Handle && (r.Action == Forward) != (r.Pool != nil) {
 		return errors.New("a route has a pool if and only if it forwards")
 	}
 	if slices.ContainsFunc(r.ALPN, func(p string) bool { return p == "" || len(p) > 255 }) {

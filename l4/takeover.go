@@ -47,7 +47,7 @@ type lineage struct {
 // lineage finds out where h belongs now.
 func (l *loop) lineage(h *Handover) (lineage, error) {
 	x := lineage{from: l.ancestor(h)}
-	if h.Phase >= uint8(phaseGone) || !h.Ends[client].Open {
+	if h.Phase >= uint8(phaseGone) || phase(h.Phase) == phaseHandled || !h.Ends[client].Open {
 		return x, fmt.Errorf("unknown state %d", h.Phase)
 	}
 	if to := x.from.cfg; phase(h.Phase) == phaseHello && to.Table == nil && (to.Pool == nil || !h.Header) {

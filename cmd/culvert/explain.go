@@ -151,7 +151,7 @@ func answer(cfg *l4.Config, q *question, client netip.Addr) (*explanation, error
 		e.Sees = sees(sniff.AlertUnrecognizedName)
 	case l4.Close:
 		e.Sees = "the connection is closed without a word"
-	case l4.Forward:
+	case l4.Forward, l4.Handle:
 		e.follow(match.Route.Pool, client)
 	}
 	return e, nil

@@ -68,10 +68,20 @@ func (s *service) nextEnd(signals *signals) <-chan os.Signal {
 
 // closeOutputs ends what depends on the engine, as far as it does in time.
 func (s *service) closeOutputs(limit time.Duration) {
+	s.closeAccess(limit)
+	s.closeAdmin(limit)
+}
+
+func (s *service) closeAccess(limit time.Duration) {
 	closeWithin(limit, func(ctx context.Context) {
 		if err := s.access.Load().Close(ctx); err != nil {
 			s.log.Error(err.Error())
 		}
+	})
+}
+
+func (s *service) closeAdmin(limit time.Duration) {
+	closeWithin(limit, func(ctx context.Context) {
 		if s.admin != nil {
 			if err := s.admin.Close(ctx); err != nil {
 				s.log.Warn("admin server cut off a request", "error", err)

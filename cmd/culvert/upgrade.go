@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -147,12 +148,27 @@ func legacies(cfg *l4.Config) (all []upgrade.Pool) {
 }
 
 // leave ends what is left of a process that another one has taken over from.
+// Connections whose TLS ends here cannot move: they have the time of a drain.
 func (s *service) leave() error {
 	s.stop()
+	s.closeAdmin(flushTimeout)
+	s.finishHandled()
 	s.stopWatching()
-	s.closeOutputs(flushTimeout)
+	s.closeAccess(flushTimeout)
 	s.log.Info("stopped, another process goes on")
 	return nil
+}
+
+func (s *service) finishHandled() {
+	n := s.engine.Active()
+	if n == 0 {
+		return
+	}
+	timeout := s.file.DrainTimeout
+	s.log.Info("connections whose TLS ends in this process stay with it", "connections", n, "timeout", timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	s.log.Info("they have ended", "connections_cut", s.engine.Shutdown(ctx))
 }
 
 // inheritance is what another process left to this one.

@@ -1,0 +1,272 @@
+package l4
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"culvert/l4/socket"
+	"culvert/sniff"
+)
+
+// Handler serves the connections of a route, or of a listener without routes,
+// itself: it terminates TLS, or answers in clear text. Handlers are compared:
+// routes with one and the same Handler are one to Handled.Leads.
+type Handler interface {
+	// Handle is called in a goroutine of its own. The connection lives until
+	// h is closed, which may be after Handle has returned.
+	Handle(h *Handled)
+}
+
+// Handled is the client's side of a connection that a Handler serves: a
+// net.Conn whose first bytes are those that were read to route it. It stays in
+// the engine's accounts: it counts for all limits, is listed, closed on demand
+// and drained, and has its Record when it ends. An upgrade leaves it in the
+// process where it is.
+type Handled struct {
+	net.Conn // deadlines
+
+	ID         uint64
+	Client     netip.AddrPort // as a PROXY header said; zero for a unix peer
+	Local      netip.AddrPort // where it connected to
+	Listener   string
+	ServerName string    // as Record has it
+	Deadline   time.Time // of the hello, and of the handshake with it; zero: none
+	Pool       *Pool     // of the route; nil: it has none
+
+	eng    *Engine
+	loop   *loop
+	ref    ref
+	table  *Table // nil: the listener has no routes
+	route  *Route
+	offers string
+	prefix []byte // read, and not taken yet
+
+	mu     sync.Mutex
+	closed bool
+
+	up, down atomic.Uint64
+	active   atomic.Int64 // the engine's clock at the last byte
+	end      atomic.Uint32
+	server   atomic.Pointer[string]
+}
+
+// Values of Handled.end: what the client did first, as far as a read saw it.
+const (
+	endNone = iota
+	endFIN
+	endReset
+)
+
+// handle gives c to h. The descriptor leaves the loop for good.
+func (l *loop) handle(c *conn, h Handler) {
+	e := &c.ends[client]
+	fd := int(e.fd)
+	if e.watched {
+		l.poll.Del(fd)
+	}
+	x := &Handled{
+		ID: c.id, Client: c.client, Local: c.localAddr(), Listener: c.from.cfg.Name, ServerName: c.name, Pool: c.pool,
+		eng: l.eng, loop: l, ref: c.ref(), table: c.from.cfg.Table, route: c.route, offers: c.alpn,
+	}
+	if c.from.cfg.Table != nil {
+		if at := c.helloDeadline(); at != 0 {
+			x.Deadline = l.eng.wall(at)
+		}
+	}
+	if c.search != nil {
+		x.prefix = bytes.Clone(c.search.hello)
+	}
+	x.active.Store(int64(l.now))
+	l.freeSearch(c)
+	*e = noEnd
+	c.handled, c.phase, c.active = x, phaseHandled, l.now
+	l.schedule(c)
+	go x.run(fd, h)
+}
+
+// run makes the descriptor a net.Conn and calls the handler.
+func (x *Handled) run(fd int, h Handler) {
+	conn, err := socket.Conn(fd)
+	x.mu.Lock()
+	x.Conn = conn
+	gone := x.closed
+	x.mu.Unlock()
+	if err != nil || gone {
+		if err == nil {
+			_ = conn.Close()
+		}
+		x.finish(ReasonNoResources)
+		return
+	}
+	h.Handle(x)
+}
+
+// Read is io.Reader's.
+func (x *Handled) Read(b []byte) (n int, err error) {
+	if len(x.prefix) > 0 {
+		n = copy(b, x.prefix)
+		x.prefix = x.prefix[n:]
+		if len(x.prefix) == 0 {
+			x.prefix = nil
+		}
+	} else {
+		n, err = x.Conn.Read(b)
+	}
+	x.up.Add(uint64(n))
+	x.active.Store(int64(x.eng.now()))
+	switch {
+	case errors.Is(err, io.EOF):
+		x.noteEnd(0)
+	case errors.Is(err, syscall.ECONNRESET):
+		x.noteEnd(syscall.ECONNRESET)
+	}
+	return n, err
+}
+
+// noteEnd notes how the client has ended, the first time.
+func (x *Handled) noteEnd(e socket.Errno) {
+	switch e {
+	case 0:
+		x.end.CompareAndSwap(endNone, endFIN)
+	case syscall.ECONNRESET:
+		x.end.CompareAndSwap(endNone, endReset)
+	}
+}
+
+// Write is io.Writer's.
+func (x *Handled) Write(b []byte) (int, error) {
+	n, err := x.Conn.Write(b)
+	x.down.Add(uint64(n))
+	x.active.Store(int64(x.eng.now()))
+	return n, err
+}
+
+// RemoteAddr is Client, where it has one.
+func (x *Handled) RemoteAddr() net.Addr {
+	if x.Client.IsValid() {
+		return net.TCPAddrFromAddrPort(x.Client)
+	}
+	return x.Conn.RemoteAddr()
+}
+
+// CloseWrite sends a FIN.
+func (x *Handled) CloseWrite() error {
+	if half, ok := x.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// Close closes the connection, whose story ends: because the client ended it,
+// if a read saw that, else because the Handler did.
+func (x *Handled) Close() error {
+	if !x.cut() {
+		return net.ErrClosed
+	}
+	x.finish(ReasonClosed)
+	return nil
+}
+
+// Fail is Close with the reason why the connection could not be served.
+func (x *Handled) Fail(r Reason) {
+	if x.cut() {
+		x.finish(r)
+	}
+}
+
+// Served notes which server answered last.
+func (x *Handled) Served(server string) { x.server.Store(&server) }
+
+func (x *Handled) servedBy() string {
+	if s := x.server.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
+
+// describe enters what the handler knows and the loop does not.
+func (x *Handled) describe(to *Connection) {
+	to.Server = x.servedBy()
+	to.Idle = x.eng.now() - time.Duration(x.active.Load())
+	to.BytesUp, to.BytesDown = x.up.Load(), x.down.Load()
+}
+
+// Leads reports whether a hello that names host, and is else like this one,
+// would have come to the same Handler. What is no host name leads nowhere.
+func (x *Handled) Leads(host string) bool {
+	if x.table == nil {
+		return false
+	}
+	name, err := sniff.AppendName(nil, host)
+	if err != nil {
+		return false
+	}
+	to := x.table.Lookup(name, offered(x.offers)).Route
+	return to == x.route || to.Handler != nil && to.Handler == x.route.Handler
+}
+
+// offered is an Offer from the text of a record.
+type offered string
+
+// OffersALPN reports whether protocol was offered.
+func (o offered) OffersALPN(protocol string) bool {
+	for p := range strings.SplitSeq(string(o), ",") {
+		if p == protocol {
+			return true
+		}
+	}
+	return false
+}
+
+// cut closes the socket. It reports false if that was done before.
+func (x *Handled) cut() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return false
+	}
+	x.closed = true
+	if x.Conn == nil {
+		return true
+	}
+	x.noteEnd(socket.Ended(x.Conn)) // TLS says goodbye before the FIN, and nobody reads that
+	_ = x.Conn.Close()
+	return true
+}
+
+// finish tells the loop that the connection has ended, unless the loop did
+// that itself.
+func (x *Handled) finish(why Reason) {
+	by := Culvert
+	switch {
+	case why != ReasonClosed:
+	case x.end.Load() == endFIN:
+		by = Client
+	case x.end.Load() == endReset:
+		by, why = Client, ReasonReset
+	}
+	x.loop.post(func(l *loop) {
+		if c := x.ref.alive(); c != nil {
+			l.finish(c, by, why)
+		}
+	})
+}
+
+// settleHandled enters what the handler did in c's account, and closes the
+// connection if that has not happened.
+func (c *conn) settleHandled() {
+	x := c.handled
+	if x == nil {
+		return
+	}
+	c.flows[client].bytes, c.flows[server].bytes = x.up.Load(), x.down.Load()
+	x.cut()
+}
