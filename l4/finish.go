@@ -13,14 +13,14 @@ func (l *loop) finish(c *conn, by Party, r Reason) {
 	c.timer.remove()
 	l.helloDone(c)
 	c.settleHandled()
+	if c.server != nil {
+		c.server.Release() // whoever reads the record finds the place free
+	}
 	l.writeRecord(c, by, c.finalReason(by, r))
 	l.dropFlow(c, client)
 	l.dropFlow(c, server)
 	c.ends[client].close()
 	c.ends[server].close()
-	if c.server != nil {
-		c.server.Release()
-	}
 	l.freeSearch(c)
 	l.eng.unreserve(c.from.shared)
 	l.live--
