@@ -10,11 +10,11 @@ type Legacy struct {
 	SlowStart     time.Duration // how long that one takes
 }
 
-// Legacies returns those of p's servers.
+// Legacies returns those of p's servers. Who has no address finds out anew.
 func (p *Pool) Legacies() []Legacy {
 	all := make([]Legacy, len(p.servers))
 	for i, s := range p.servers {
-		all[i] = Legacy{s.name, s.address, s.Causes(), time.Duration(s.warmAt.Load()), s.tier.plan.slowStart}
+		all[i] = Legacy{s.name, s.address, s.Causes() &^ Unresolved, time.Duration(s.warmAt.Load()), s.tier.plan.slowStart}
 	}
 	return all
 }

@@ -15,13 +15,15 @@ const (
 	Drained                      // an operator drains it
 	Unhealthy                    // its checks fail
 	Ejected                      // connections to it fail
+	Unresolved                   // its name has no address yet
 )
 
-// deliberate are the causes that a pool in panic respects all the same.
-const deliberate = Configured | Drained
+// deliberate are the causes that a pool in panic respects all the same, since
+// they are no guesses.
+const deliberate = Configured | Drained | Unresolved
 
 // Causes are all causes, the most deliberate first.
-func Causes() []Cause { return []Cause{Configured, Drained, Unhealthy, Ejected} }
+func Causes() []Cause { return []Cause{Configured, Drained, Unhealthy, Ejected, Unresolved} }
 
 // String returns the word for one cause, and "" for none or several.
 func (c Cause) String() string {
@@ -34,6 +36,8 @@ func (c Cause) String() string {
 		return "unhealthy"
 	case Ejected:
 		return "ejected"
+	case Unresolved:
+		return "unresolved"
 	}
 	return ""
 }
@@ -114,6 +118,19 @@ func (t *tier) tooFew(n census) bool { return float64(n.up) < t.plan.panic*float
 // also uses those that are not, but for those that are out on purpose.
 func (p *Pool) Panics() bool {
 	return p.primaries.panics.Load() || p.backups != nil && p.backups.panics.Load()
+}
+
+// InService counts the primaries and backups that are in service, and those
+// that are not out on purpose, or for want of an address.
+func (p *Pool) InService() (up, of int) {
+	primaries, backups := p.primaries.census(), p.backups.census()
+	return primaries.up + backups.up, primaries.wanted + backups.wanted
+}
+
+// Usable reports whether any server may get a new connection.
+func (p *Pool) Usable() bool {
+	up, of := p.InService()
+	return up > 0 || of > 0 && p.Panics()
 }
 
 // usable reports whether the server's health lets it take a new connection

@@ -240,3 +240,48 @@ func TestSuccessorKeepsConnectionsAndHealth(t *testing.T) {
 func client4(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }
+
+// TestUsable: a pool can be used while a server is in service, or by panic,
+// which uses none that is out on purpose or has no address.
+func TestUsable(t *testing.T) {
+	p := mustPool(t, Config{Servers: named("a", "b", "c"), Panic: 0.5})
+	s := p.Servers()
+	steps := []struct {
+		server int
+		cause  Cause
+		holds  bool
+		want   string
+	}{
+		{0, Drained, true, "2 of 2, usable"},
+		{1, Unhealthy, true, "1 of 2, usable"},
+		{2, Ejected, true, "0 of 2, usable, panics"},
+		{1, Drained, true, "0 of 1, usable, panics"},
+		{2, Unresolved, true, "0 of 0"},
+		{0, Drained, false, "1 of 1, usable"},
+	}
+	for i, st := range steps {
+		s[st.server].Set(st.cause, st.holds, 0)
+		up, of := p.InService()
+		got := fmt.Sprintf("%d of %d", up, of)
+		if p.Usable() {
+			got += ", usable"
+		}
+		if p.Panics() {
+			got += ", panics"
+		}
+		if got != st.want {
+			t.Errorf("step %d: got %s, want %s", i, got, st.want)
+		}
+	}
+}
+
+// TestUnresolvedIsNotInherited: another pool, or process, looks the name up
+// itself.
+func TestUnresolvedIsNotInherited(t *testing.T) {
+	old, p := mustPool(t, Config{Servers: named("a")}), mustPool(t, Config{Servers: named("a")})
+	old.Servers()[0].Set(Unresolved|Drained, true, 0)
+	p.Adopt(old)
+	if got := p.Servers()[0].Causes(); got != Drained {
+		t.Errorf("causes %b, want that it is drained", got)
+	}
+}

@@ -44,7 +44,7 @@ type Ejector struct {
 type Ejected struct {
 	Server *balancer.Server
 	For    time.Duration // 0: it is over
-	Why    string        // the last failure
+	Why    string        // the last failure; "" if another process saw it
 }
 
 // record is what there is to know of one server.
@@ -54,6 +54,7 @@ type record struct {
 	// The rest is guarded by Ejector.mu.
 	begun time.Duration // the first failure of the window
 	times int           // ejections that followed each other soon
+	why   string        // the failure that was one too many
 	back  time.Duration // when the last one was over, or will be
 	timer *time.Timer   // ends the present one; nil: there is none
 }
@@ -71,7 +72,7 @@ func NewEjector(pool *balancer.Pool, e Ejection, clock func() time.Duration, cha
 		j.records[s] = r
 		was, known := before[s.Name()]
 		if known && s.Succeeds() {
-			r.begun, r.times, r.back = was.begun, was.times, was.back
+			r.begun, r.times, r.back, r.why = was.begun, was.times, was.back, was.why
 			r.failures.Store(was.failures)
 		}
 		switch {
@@ -90,6 +91,7 @@ type past struct {
 	failures    int32
 	begun, back time.Duration
 	times       int
+	why         string
 }
 
 // byName returns what j knows of each server. j may be nil.
@@ -101,7 +103,23 @@ func (j *Ejector) byName() map[string]past {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for s, r := range j.records {
-		all[s.Name()] = past{r.failures.Load(), r.begun, r.back, r.times}
+		all[s.Name()] = past{r.failures.Load(), r.begun, r.back, r.times, r.why}
+	}
+	return all
+}
+
+// Ejections returns the servers that are ejected now, in no order, and for how
+// long they still are. j may be nil.
+func (j *Ejector) Ejections() (all []Ejected) {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for s, r := range j.records {
+		if r.timer != nil {
+			all = append(all, Ejected{Server: s, For: max(r.back-j.clock(), 0), Why: r.why})
+		}
 	}
 	return all
 }
@@ -115,14 +133,14 @@ func (j *Ejector) Passed(s *balancer.Server) {
 
 // Failed notes that an attempt at s failed, and why.
 func (j *Ejector) Failed(s *balancer.Server, why string) {
-	if d := j.decide(s); d > 0 {
+	if d := j.decide(s, why); d > 0 {
 		j.changed(Ejected{Server: s, For: d, Why: why})
 	}
 }
 
 // decide counts a failure of s and ejects it if that was one too many. It
 // returns for how long, or 0.
-func (j *Ejector) decide(s *balancer.Server) time.Duration {
+func (j *Ejector) decide(s *balancer.Server, why string) time.Duration {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r, now := j.records[s], j.clock()
@@ -134,6 +152,7 @@ func (j *Ejector) decide(s *balancer.Server) time.Duration {
 		return 0
 	}
 	r.failures.Store(0)
+	r.why = why
 	return j.eject(s, r, now)
 }
 

@@ -47,8 +47,15 @@ func TestEjectedAfterFailuresInARow(t *testing.T) {
 		if s[0].Causes() != balancer.Ejected {
 			t.Errorf("causes %b after three failures in a row", s[0].Causes())
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(4 * time.Second)
+		if got, want := j.Ejections(), (Ejected{s[0], 6 * time.Second, "refused"}); len(got) != 1 || got[0] != want {
+			t.Errorf("ejections %v, want %v", got, want)
+		}
+		time.Sleep(6 * time.Second)
 		synctest.Wait()
+		if got := j.Ejections(); len(got) > 0 {
+			t.Errorf("ejections %v when they are over", got)
+		}
 		if got := log(); s[0].Down() || got != "s0 10s, s0 0s" {
 			t.Errorf("down %v, log %s", s[0].Down(), got)
 		}

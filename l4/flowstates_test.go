@@ -77,7 +77,7 @@ func (p *pairs) connect() (c, s *net.TCPConn) {
 func (p *pairs) state() string {
 	state := "gone"
 	p.on(func(_ *loop, c *conn) {
-		phase := [...]string{"hello", "turn", "dial", "relay", "goodbye", "awaitAck", "gone"}[c.phase]
+		phase := [...]string{"hello", "turn", "dial", "relay", "handled", "goodbye", "awaitAck", "gone"}[c.phase]
 		flow := [...]string{"open", "ended", "shut"}
 		state = fmt.Sprintf("%s %s/%s", phase, flow[c.flows[client].state], flow[c.flows[server].state])
 	})

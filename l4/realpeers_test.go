@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -149,10 +150,20 @@ func TestOpenSSLClient(t *testing.T) {
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
 		for i := range soak(10, 100) {
 			msg := strings.Repeat("some text ", i*i+1)
-			// The client ends when its input does, and the server then.
-			out := output(t, msg, "sh", "-c", fmt.Sprintf("(cat; sleep 0.2) | openssl s_client -connect %s -servername %s -quiet -no_ign_eof %s", r.addrs[0], chat, version))
-			if out != msg {
-				t.Fatalf("%s: got %d bytes, want the %d that were sent", version, len(out), len(msg))
+			cmd := exec.CommandContext(t.Context(), "openssl", "s_client", "-connect", r.addrs[0], "-servername", chat, "-quiet", "-no_ign_eof", version)
+			in, errIn := cmd.StdinPipe()
+			out, errOut := cmd.StdoutPipe()
+			if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
+				t.Fatal(err)
+			}
+			go func() { _, _ = io.WriteString(in, msg) }()
+			got := make([]byte, len(msg))
+			if n, err := io.ReadFull(out, got); string(got) != msg {
+				t.Fatalf("%s: got %d bytes, %v, want the %d that were sent", version, n, err, len(msg))
+			}
+			in.Close() // the client ends when its input does, and the server then
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
 			}
 			r.next()
 		}

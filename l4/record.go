@@ -86,13 +86,14 @@ const (
 	ReasonProxyUntrusted Reason = "proxy_untrusted" // a PROXY header is required, and its sender is not trusted
 	ReasonProxyHeader    Reason = "proxy_header"    // none, or a bad one
 
-	ReasonHelloTimeout  Reason = "hello_timeout"   // no whole hello, or PROXY header, in time
-	ReasonHelloClosed   Reason = "hello_closed"    // the client left before its hello was whole
-	ReasonHelloLimit    Reason = "hello_limit"     // too many waiting connections from one prefix
-	ReasonMemoryLimit   Reason = "memory_limit"    // the bound on kept bytes
-	ReasonNoResources   Reason = "no_resources"    // the kernel has no descriptor or no memory
-	ReasonNoRoute       Reason = "no_route"        // refused with unrecognized_name
-	ReasonClosedByRoute Reason = "closed_by_route" // closed without a word, as configured
+	ReasonHelloTimeout  Reason = "hello_timeout"    // no whole hello, or PROXY header, in time
+	ReasonHelloClosed   Reason = "hello_closed"     // the client left before its hello was whole
+	ReasonHelloLimit    Reason = "hello_limit"      // too many waiting connections from one prefix
+	ReasonHandshake     Reason = "handshake_failed" // TLS that ends here did not come about
+	ReasonMemoryLimit   Reason = "memory_limit"     // the bound on kept bytes
+	ReasonNoResources   Reason = "no_resources"     // the kernel has no descriptor or no memory
+	ReasonNoRoute       Reason = "no_route"         // refused with unrecognized_name
+	ReasonClosedByRoute Reason = "closed_by_route"  // closed without a word, as configured
 
 	ReasonNoServerUp      Reason = "no_server_up"     // every server of the pool is down
 	ReasonServersFull     Reason = "servers_full"     // every server is at its max_conns

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -68,9 +67,9 @@ func printStatus(out io.Writer, r *admin.Report) error {
 	fmt.Fprintf(out, "culvert %s, %s, pid %d, up %s, %d of %d connections\n\n", r.Version, state, r.PID,
 		time.Since(r.Started).Round(time.Second), r.Connections, r.Limit)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "LISTENER\tACTIVE\tACCEPTED\tTURNED AWAY")
+	fmt.Fprintln(w, "LISTENER\tADDRESS\tACTIVE\tACCEPTED\tTURNED AWAY")
 	for _, l := range r.Listeners {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", l.Name, l.Active, l.Accepted, l.Rejected)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\n", l.Name, l.Address, l.Active, l.Accepted, l.Rejected)
 	}
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, "POOL\tSERVER\tSTATE\tACTIVE\tCONNECTIONS\tFAILED\tUP\tDOWN\tLAST CHECK")
@@ -80,7 +79,7 @@ func printStatus(out io.Writer, r *admin.Report) error {
 				failed(&s), admin.FormatBytes(s.BytesUp), admin.FormatBytes(s.BytesDown), s.Check)
 		}
 		if p.Panics {
-			fmt.Fprintf(w, "%s\t(too few of its servers are well: all are used)\n", p.Name)
+			fmt.Fprintf(w, "%s\t(too few are in service: unhealthy and ejected ones are used, too)\n", p.Name)
 		}
 	}
 	return w.Flush()
@@ -102,30 +101,14 @@ func addFilter(cmd *cobra.Command, f *admin.Filter) {
 	flags.StringVar(&f.Route, "route", "", "of this route: its server_name, or default")
 	flags.StringVar(&f.Pool, "pool", "", "of this pool")
 	flags.StringVar(&f.Server, "server", "", "of this server, by name")
-	flags.Var(secondsFlag{&f.MinIdle}, "idle", "without a byte for so long, such as 10m")
-	flags.Var(secondsFlag{&f.MinAge}, "age", "at least so old, such as 24h")
-}
-
-// secondsFlag is a duration on the command line.
-type secondsFlag struct{ to *float64 }
-
-func (f secondsFlag) String() string { return "" }
-
-func (f secondsFlag) Type() string { return "duration" }
-
-func (f secondsFlag) Set(text string) error {
-	d, err := time.ParseDuration(text)
-	if err == nil && d < 0 {
-		err = fmt.Errorf("expected no negative duration")
-	}
-	*f.to = d.Seconds()
-	return err
+	flags.Var(secondsFlag(&f.MinIdle), "idle", "without a byte for so long, such as 10m")
+	flags.Var(secondsFlag(&f.MinAge), "age", "at least so old, such as 24h")
 }
 
 func connectionsCommand() *cobra.Command {
 	var f admin.Filter
 	var asJSON bool
-	var limit int
+	limit := 100
 	cmd := ask(&cobra.Command{
 		Use:     "connections",
 		Short:   "List connections, the newest first",
@@ -142,7 +125,7 @@ func connectionsCommand() *cobra.Command {
 		return printConnections(out, &l)
 	})
 	addFilter(cmd, &f)
-	cmd.Flags().IntVar(&limit, "limit", 100, "list at most so many")
+	cmd.Flags().Var(wholeFlag(&limit), "limit", "list at most so many")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what the control socket answered")
 	return cmd
 }
@@ -166,25 +149,10 @@ func seconds(s float64) time.Duration {
 
 // addPace declares the flags that say how fast connections are closed.
 func addPace(cmd *cobra.Command, p *admin.Pace, rate string) {
-	cmd.Flags().Var(rateFlag{&p.PerSecond}, rate, "close so many connections a second, such as 50/s")
-	cmd.Flags().Var(secondsFlag{&p.Within}, "within", "close them evenly over this time, such as 10m")
+	cmd.Flags().Var(rateFlag(&p.PerSecond), rate, "close so many connections a second, such as 50/s")
+	cmd.Flags().Var(secondsFlag(&p.Within), "within", "close them evenly over this time, such as 10m")
 	cmd.Flags().BoolVar(&p.OldestFirst, "oldest-first", false, "close the oldest first, not in random order")
 	cmd.MarkFlagsMutuallyExclusive(rate, "within")
-}
-
-// rateFlag is a number per second.
-type rateFlag struct{ to *float64 }
-
-func (f rateFlag) String() string { return "" }
-
-func (f rateFlag) Type() string { return "rate" }
-
-func (f rateFlag) Set(text string) (err error) {
-	*f.to, err = strconv.ParseFloat(strings.TrimSuffix(text, "/s"), 64)
-	if err == nil && !(*f.to > 0) {
-		err = fmt.Errorf("expected a number above 0")
-	}
-	return err
 }
 
 func killCommand() *cobra.Command {
@@ -222,15 +190,21 @@ func told(out io.Writer, d admin.Done, err error) error {
 	} else {
 		_, err = fmt.Fprintf(out, "%s %s\n", d.Message, count(d.Connections, "connection"))
 	}
+	if err == nil && d.Warning != "" {
+		_, err = fmt.Fprintf(out, "warning: %s\n", d.Warning)
+	}
 	return err
 }
 
 // oneServer is for commands whose only argument is a server.
 func oneServer(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
+	switch len(args) {
+	case 0:
 		return usageErrorf("which server? %s SERVER, or POOL/SERVER", cmd.CommandPath())
+	case 1:
+		return nil
 	}
-	return nil
+	return usageErrorf("one server, please: %s SERVER, or POOL/SERVER", cmd.CommandPath())
 }
 
 func drainCommand() *cobra.Command {
@@ -260,7 +234,10 @@ func undrainCommand() *cobra.Command {
 		Args:  oneServer,
 	}, func(c *admin.Client, out io.Writer, args []string) error {
 		d, err := c.Undrain(args[0])
-		return told(out, d, err)
+		if err == nil {
+			_, err = fmt.Fprintf(out, "%s/%s: %s\n", d.Pool, d.Server, d.Message)
+		}
+		return err
 	})
 }
 
@@ -283,7 +260,13 @@ was started from, and hand everything over to it: the listeners with what waits
 in their queues, and every connection. SIGUSR2 does the same. When the new
 program cannot start, the old one goes on.`,
 		Args: cobra.NoArgs,
-	}, func(c *admin.Client, out io.Writer, _ []string) error { return plainly(out)(c.Upgrade()) })
+	}, func(c *admin.Client, out io.Writer, _ []string) error {
+		d, err := c.Upgrade()
+		if refused := admin.Refusal(""); errors.As(err, &refused) {
+			err = fmt.Errorf("not upgraded, the running process goes on: %w", err)
+		}
+		return plainly(out)(d, err)
+	})
 }
 
 func plainly(out io.Writer) func(admin.Done, error) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -47,7 +48,91 @@ func TestDrainClosesAtAPace(t *testing.T) {
 		r.dial()
 	}
 	r.ask("drain", r.origin.address, "--within", "100ms")
-	r.expect(`msg="closed the connections of a server".* connections=5 `)
+	r.expect(`msg="closed the connections of a server".* connections=5\n`)
+}
+
+// TestDrainSaysWhatItFound: a server is told of that was drained already, or
+// was not, and a pool of which nothing is left.
+func TestDrainSaysWhatItFound(t *testing.T) {
+	r := startRun(t, "")
+	name := "chat/" + r.origin.address
+	for _, step := range []struct{ command, want string }{
+		{"undrain", name + ": was not drained, it is in service\n"},
+		{"drain", name + ": draining, 0 connections\nwarning: no server of the pool chat is left for new connections\n"},
+		{"drain", name + ": was drained already, 0 connections\nwarning: no server of the pool chat is left for new connections\n"},
+		{"undrain", name + ": in service again\n"},
+	} {
+		if got := r.ask(step.command, r.origin.address); got != step.want {
+			t.Errorf("%s: %q, want %q", step.command, got, step.want)
+		}
+	}
+	r.reconfigure(fmt.Sprintf(`{servers: [%q, {address: "127.0.0.1:1", down: on}], panic: off, health: {check: tcp, port: 1, fall: 1, interval: 50ms, timeout: 50ms}}`, r.origin.address))
+	eventually(t, "the check has failed", func() bool { return strings.Contains(r.ask("status"), "unhealthy") })
+	for _, step := range []struct{ command, want string }{
+		{"undrain", name + ": was not drained; still unhealthy ("},
+		{"drain", name + ": draining, 0 connections\nwarning: "},
+		{"undrain", name + ": drained no more, but still unhealthy ("},
+	} {
+		if got := r.ask(step.command, r.origin.address); !strings.HasPrefix(got, step.want) {
+			t.Errorf("%s: %q, want %q", step.command, got, step.want)
+		}
+	}
+	if got := r.ask("undrain", "127.0.0.1:1"); got != "chat/127.0.0.1:1: was not drained; still down in the file\n" {
+		t.Errorf("undrain of a server that is down: %q", got)
+	}
+}
+
+// TestUnknownNames: a name that nothing has is a mistake, but not one that a
+// connection still has.
+func TestUnknownNames(t *testing.T) {
+	r := startRun(t, "")
+	for _, args := range [][]string{{"connections", "--server", "nobody"}, {"kill", "--server", "nobody"}, {"connections", "--pool", "nobody"}, {"kill", "--listener", "nobody"}} {
+		what := strings.TrimPrefix(args[1], "--")
+		out, status := culvert(t, append(args, "--socket", r.socket)...)
+		if status != 1 || !strings.Contains(out, "no "+what+` is called "nobody": there are `) {
+			t.Errorf("%v: status %d\n%s", args, status, out)
+		}
+	}
+	r.dial()
+	r.reconfigure(`{servers: ["127.0.0.1:1"]}`)
+	if out := r.ask("connections", "--server", r.origin.address); !strings.Contains(out, "chat.example.com") {
+		t.Errorf("connections of a server that is gone:\n%s", out)
+	}
+	if out := r.ask("kill", "--server", r.origin.address); !strings.Contains(out, "closed 1 connection") {
+		t.Errorf("kill of those: %q", out)
+	}
+}
+
+// TestStatusSaysWhere: where a listener is, and which servers' names have no
+// address.
+func TestStatusSaysWhere(t *testing.T) {
+	r := startRun(t, `dns: {require: "off", servers: "127.0.0.1:1"}`)
+	if out := r.ask("status"); !regexp.MustCompile(`127\.0\.0\.1:0 +` + regexp.QuoteMeta(r.address)).MatchString(out) {
+		t.Errorf("the listener's address %s is missing:\n%s", r.address, out)
+	}
+	text := strings.Replace(string(must(os.ReadFile(r.file))), "chat: {servers: [", `chat: {servers: [{name: gone, address: "nobody.invalid:443"}, `, 1)
+	if err := os.WriteFile(r.file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.ask("reload")
+	if out := r.ask("status"); !regexp.MustCompile(`gone +unresolved`).MatchString(out) {
+		t.Errorf("the server without an address:\n%s", out)
+	}
+	echo(t, r.dial())
+}
+
+// TestRefusedUpgradeSaysWhatGoesOn: the new process cannot read the file.
+func TestRefusedUpgradeSaysWhatGoesOn(t *testing.T) {
+	r := startRun(t, "")
+	if err := os.WriteFile(r.file, []byte("loops: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, status := culvert(t, "upgrade", "--socket", r.socket)
+	if status != 1 || !strings.Contains(out, "not upgraded, the running process goes on: ") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	r.expect(`msg="admin socket" request=/v1/upgrade .* refused=true\n`)
+	echo(t, r.dial())
 }
 
 func TestConnectionsAndKill(t *testing.T) {

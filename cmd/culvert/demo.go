@@ -111,14 +111,15 @@ func checkListen(flag, text string) error {
 // demo is everything that a demo runs. close ends what start has begun, also
 // when it failed half-way.
 type demo struct {
-	out    io.Writer // never waits
-	dir    string    // temporary: the CA's certificate and the configuration
-	chats  []*chatServer
-	file   *config.File
-	admin  *admin.Server
-	access *accesslog.Log
-	engine *l4.Engine
-	pool   *l4.Pool
+	out     io.Writer // never waits
+	dir     string    // temporary: the CA's certificate, the configuration, the control socket
+	chats   []*chatServer
+	file    *config.File
+	admin   *admin.Server
+	control *admin.Control
+	access  *accesslog.Log
+	engine  *l4.Engine
+	pool    *l4.Pool
 }
 
 func (d *demo) start(address, adminAddress string) error {
@@ -169,6 +170,7 @@ func (d *demo) startChats() error {
 
 func (d *demo) caFile() string     { return filepath.Join(d.dir, "ca.pem") }
 func (d *demo) configFile() string { return filepath.Join(d.dir, "culvert.yaml") }
+func (d *demo) socketFile() string { return filepath.Join(d.dir, "admin.sock") }
 
 // demoConfig is the demo's configuration file. localhost is there for
 // browsers, which do not know demoName.
@@ -187,7 +189,7 @@ pools:
     servers:
       - {name: %[4]s, address: %q}
       - {name: %s, address: %q}
-admin: {address: %q}
+admin: {address: %q, socket: %q}
 `
 
 // configure writes the configuration and reads it back, as any user of
@@ -196,7 +198,7 @@ func (d *demo) configure(address, adminAddress string) error {
 	a, b := d.chats[0], d.chats[1]
 	var text bytes.Buffer
 	fmt.Fprintf(&text, demoConfig, address, demoName, demoPool,
-		a.name, a.address, b.name, b.address, adminAddress)
+		a.name, a.address, b.name, b.address, adminAddress, d.socketFile())
 	if err := os.WriteFile(d.configFile(), text.Bytes(), 0o644); err != nil {
 		return err
 	}
@@ -219,7 +221,7 @@ func (d *demo) startEngine() error {
 	if d.engine, err = l4.Start(cfg, l4.Hooks{Record: d.access.Add, Log: log}); err != nil {
 		return err
 	}
-	return nil
+	return d.serveControl(cfg, log)
 }
 
 // address returns where the demo can be reached from this machine.
@@ -246,6 +248,9 @@ func (d *demo) close() {
 		_ = d.access.Close(ctx)
 		if d.admin != nil {
 			_ = d.admin.Close(ctx)
+		}
+		if d.control != nil {
+			_ = d.control.Close(ctx)
 		}
 	})
 	if d.dir != "" {

@@ -42,6 +42,9 @@ and ask again as above. The other server answers, and the connection's line
 says why. To have it back:
   start {{.Usual}}
 
+See what each server does; with "drain {{.Usual}}" for "status" take one out of service:
+  {{.Self}} status --socket {{sh .Socket}}
+
 Chat in a browser (it will warn of the certificate). All browsers on this
 machine are one client address, and so get one server:
   https://localhost:{{.Address.Port}}/
@@ -60,6 +63,7 @@ type demoView struct {
 	Name    string
 	CA      string
 	Config  string
+	Socket  string
 	Self    string // this program, as a shell calls it
 	Usual   string // the server of clients that choose no address
 	Curl    string // with everything but the URL
@@ -86,6 +90,7 @@ func (d *demo) view() demoView {
 		Name:    demoName,
 		CA:      d.caFile(),
 		Config:  d.configFile(),
+		Socket:  d.socketFile(),
 		Self:    callAgain(os.Args[0]),
 		Usual:   firstServer(d.pool.Balancer, a.Addr()),
 		Curl:    fmt.Sprintf("curl --cacert %s --resolve %s:%d:%s", shellWord(d.caFile()), demoName, a.Port(), ip),

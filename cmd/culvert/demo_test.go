@@ -115,6 +115,21 @@ func TestDemoCommandsWorkAsPrinted(t *testing.T) {
 			t.Errorf("%v:\n%s", err, out)
 		}
 	})
+	t.Run("control socket", func(t *testing.T) {
+		status := d.commands(`^culvert status`)[0]
+		for _, step := range []struct{ command, want string }{
+			{status, "chat-1"},
+			{strings.Replace(status, " status ", " drain chat-1 ", 1), "chat/chat-1: draining"},
+			{strings.Replace(status, " status ", " undrain chat-1 ", 1), "chat/chat-1: in service again"},
+		} {
+			if out, err := shell(t, step.command); err != nil || !strings.Contains(out, step.want) {
+				t.Errorf("%s: %v:\n%s", step.command, err, out)
+			}
+		}
+		if out, err := shell(t, strings.Replace(status, " status ", " reload ", 1)); err == nil || !strings.Contains(out, "stays as it is") {
+			t.Errorf("reload: %v:\n%s", err, out)
+		}
+	})
 	for _, line := range []string{
 		`(?m)^\d\d:\d\d:\d\d\.\d{3}  127\.0\.0\.1:\d+  chat\.culvert\.test  chat-\d  up \d+ B, down \d+ B  .*s  (closed|reset) by (client|server)$`, // curl leaves without waiting
 		`(?m)  nobody\.culvert\.test  .*s  no_route by culvert$`,

@@ -24,10 +24,11 @@ type events struct {
 	cfg    notify.Config
 	teller *notify.Teller
 	counts map[admin.Change]uint64
+	panics map[string]bool // the pools whose panic was logged
 }
 
 func newEvents(cfg notify.Config, log *slog.Logger) *events {
-	return &events{log: log, cfg: cfg, teller: notify.Start(cfg, log), counts: map[admin.Change]uint64{}}
+	return &events{log: log, cfg: cfg, teller: notify.Start(cfg, log), counts: map[admin.Change]uint64{}, panics: map[string]bool{}}
 }
 
 // setTeller tells somebody else from now on.
@@ -104,10 +105,29 @@ func (e *events) note(level slog.Level, msg string, s *balancer.Server, event, r
 		attrs = append(attrs, "reason", reason)
 	}
 	e.log.Log(context.Background(), level, msg, attrs...)
+	e.assess(s.Pool())
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.counts[admin.Change{Pool: pool, Server: s.Name(), Event: event}]++
 	e.teller.Tell(notify.Event{Time: time.Now().UTC(), Event: event, Pool: pool, Server: s.Name(), Address: s.Address(), Reason: reason})
+}
+
+// assess logs when a pool begins to panic, and when that is over. The lock is
+// held meanwhile, so that what is logged last is how it is.
+func (e *events) assess(p *balancer.Pool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name, panics := p.Name(), p.Panics()
+	if panics == e.panics[name] {
+		return
+	}
+	e.panics[name] = panics
+	up, of := p.InService()
+	if panics {
+		e.log.Warn("too few servers are in service, all are used", "pool", name, "in_service", up, "of", of)
+		return
+	}
+	e.log.Info("enough servers are in service again", "pool", name, "in_service", up, "of", of)
 }
 
 // totals returns how often each thing happened.

@@ -14,6 +14,7 @@ const calm = 50 * time.Millisecond
 // follow asks for the names of servers again when their answers expire, until
 // ctx is done, and serves what the new ones say.
 func (s *service) follow(ctx context.Context) {
+	refused := ""
 	for {
 		s.changing.Lock()
 		r := s.resolver
@@ -27,18 +28,19 @@ func (s *service) follow(ctx context.Context) {
 			return
 		case <-s.renamed:
 		case <-due:
-			s.lookAgain(ctx, r)
+			if s.lookAgain(ctx, r) {
+				refused = s.tellRefused(s.move(r), refused)
+			}
 		}
 	}
 }
 
-// lookAgain asks for what has expired.
-func (s *service) lookAgain(ctx context.Context, r *resolve.Resolver) {
-	changed := false
+// lookAgain asks for what has expired and reports whether anything is new.
+func (s *service) lookAgain(ctx context.Context, r *resolve.Resolver) (changed bool) {
 	for _, c := range r.Refresh(ctx) {
 		switch {
 		case ctx.Err() != nil:
-			return
+			return false
 		case c.Err == nil:
 			changed = true
 			s.log.Info("the addresses of a name have changed", "name", c.Name)
@@ -46,26 +48,36 @@ func (s *service) lookAgain(ctx context.Context, r *resolve.Resolver) {
 			s.log.Warn("a name cannot be looked up, its last addresses stay in use", "name", c.Name, "error", c.Err)
 		}
 	}
-	if changed {
-		s.move(r)
+	return changed
+}
+
+// tellRefused logs err, unless that was done the last time, and returns what
+// was said last: names that change one after the other are one mistake.
+func (s *service) tellRefused(err error, last string) string {
+	if err == nil {
+		return ""
 	}
+	if err.Error() != last {
+		s.log.Error("the new addresses are not used", "error", err)
+	}
+	return err.Error()
 }
 
 // move serves the addresses that r has now, unless a reload has done so.
-func (s *service) move(r *resolve.Resolver) {
+func (s *service) move(r *resolve.Resolver) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.mayChange() != nil || s.resolver != r {
-		return
+		return nil
 	}
 	cfg, err := buildConfig(s.file, s.resolver)
 	if err == nil {
 		err = s.serve(s.file, cfg)
 	}
 	if err != nil {
-		s.log.Error("the new addresses are not used", "error", err)
-		return
+		return err
 	}
 	s.removed(s.file, s.cfg, cfg)
 	s.cfg = cfg
+	return nil
 }

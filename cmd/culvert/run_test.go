@@ -253,7 +253,7 @@ func TestDrainTimeoutCutsWhatIsLeft(t *testing.T) {
 		t.Errorf("exit status %d, want 0", got)
 	}
 	r.expect(`"msg":"draining","signal":"interrupt","timeout":"100ms"`)
-	r.expect(`"msg":"stopped","connections_cut":1`)
+	r.expect(`"msg":"stopped","connections_closed":1`)
 	if all := r.records(); len(all) != 1 || all[0]["reason"] != "drained" {
 		t.Errorf("records %v, want one with reason drained", all)
 	}

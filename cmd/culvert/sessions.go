@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -60,7 +61,16 @@ func (s *service) closeServer(pool, server, why string, p l4.Pace) {
 	defer done()
 	s.log.Info("closing the connections of a server", "pool", pool, "server", server, "because", why)
 	n := s.engine.CloseConnections(ctx, func(c *l4.Connection) bool { return c.Pool == pool && c.Server == server }, p)
-	s.log.Info("closed the connections of a server", "pool", pool, "server", server, "connections", n, "stopped", ctx.Err() != nil)
+	s.log.Info("closed the connections of a server", "pool", pool, "server", server, closed(ctx, n))
+}
+
+// closed is what a closing came to: stopped if it was ended early.
+func closed(ctx context.Context, n int) slog.Attr {
+	attrs := []slog.Attr{slog.Int("connections", n)}
+	if ctx.Err() != nil {
+		attrs = append(attrs, slog.Bool("stopped", true))
+	}
+	return slog.Attr{Value: slog.GroupValue(attrs...)}
 }
 
 // closeRoute does so with those of a route that is gone.
@@ -71,7 +81,7 @@ func (s *service) closeRoute(r routeName, p l4.Pace) {
 	n := s.engine.CloseConnections(ctx, func(c *l4.Connection) bool {
 		return c.Listener == r.listener && c.Route == r.route && c.Pool == r.pool
 	}, p)
-	s.log.Info("closed the connections of a route", "listener", r.listener, "route", r.route, "connections", n, "stopped", ctx.Err() != nil)
+	s.log.Info("closed the connections of a route", "listener", r.listener, "route", r.route, closed(ctx, n))
 }
 
 // serverDown does what the file says about the connections of a server whose
@@ -117,7 +127,7 @@ func (s *service) rebalance(sv *balancer.Server, p l4.Pace) {
 	defer done()
 	s.log.Info("bringing clients back to their server", "pool", pool.Name(), "server", sv.Name(), "connections", len(away))
 	n := s.engine.CloseConnections(ctx, func(c *l4.Connection) bool { return away[c.ID] }, p)
-	s.log.Info("brought clients back", "pool", pool.Name(), "server", sv.Name(), "connections", n, "stopped", ctx.Err() != nil)
+	s.log.Info("brought clients back", "pool", pool.Name(), "server", sv.Name(), closed(ctx, n))
 }
 
 // removed does what the file says about the connections of servers and of

@@ -45,7 +45,7 @@ func TestOnDownCloses(t *testing.T) {
 			r.expect(`msg="server is down"`)
 			if on == "close" {
 				closes(t, conn)
-				r.expect(`msg="closed the connections of a server".* connections=1 `)
+				r.expect(`msg="closed the connections of a server".* connections=1\n`)
 				return
 			}
 			echo(t, conn)
@@ -84,7 +84,7 @@ func TestOnRemovedClosesThoseOfARoute(t *testing.T) {
 			r.ask("reload")
 			if on == "close" {
 				closes(t, conn)
-				r.expect(`msg="closed the connections of a route".* connections=1 `)
+				r.expect(`msg="closed the connections of a route".* connections=1\n`)
 				return
 			}
 			echo(t, conn)
@@ -110,7 +110,7 @@ func TestRebalance(t *testing.T) {
 	away := r.dial() // the same address, and another server
 	r.ask("undrain", own)
 	closes(t, away)
-	r.expect(`msg="brought clients back".* connections=1 `)
+	r.expect(`msg="brought clients back".* connections=1\n`)
 	back := r.dial()
 	if out := r.ask("connections", "--server", own); !strings.Contains(out, back.LocalAddr().String()) {
 		t.Errorf("the client is not on its own server:\n%s", out)

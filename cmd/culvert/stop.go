@@ -38,7 +38,7 @@ func (s *service) drain(sig os.Signal, signals *signals) error {
 	case n := <-cut:
 		s.stopWatching()
 		s.closeOutputs(flushTimeout)
-		s.log.Info("stopped", "connections_cut", n)
+		s.log.Info("stopped", "connections_closed", n)
 		return nil
 	case sig = <-s.nextEnd(signals):
 		s.closeOutputs(abandonTimeout)

@@ -30,8 +30,8 @@ func topCommand() *cobra.Command {
 		defer stop()
 		return top(ctx, c, out, every, rounds)
 	})
-	cmd.Flags().DurationVar(&every, "every", every, "time between two looks")
-	cmd.Flags().IntVar(&rounds, "rounds", rounds, "end after so many looks; 0: go on until Ctrl-C")
+	cmd.Flags().Var(durationFlag(&every), "every", "time between two looks")
+	cmd.Flags().Var(wholeFlag(&rounds), "rounds", "end after so many looks; 0: go on until Ctrl-C")
 	return cmd
 }
 

@@ -103,7 +103,7 @@ func TestUpgrade(t *testing.T) {
 		leave(t, c)
 	}
 	_ = syscall.Kill(r.current(), syscall.SIGTERM)
-	r.expect(`msg=stopped connections_cut=0`)
+	r.expect(`msg=stopped connections_closed=0`)
 }
 
 // TestUpgradeThatFails: whatever becomes of the new process, the old one goes

@@ -18,6 +18,7 @@ type watchers struct {
 	clock    func() time.Duration
 	events   *events
 	watches  []*health.Watch
+	pools    []*balancer.Pool
 	byPool   map[string]*poolWatch
 	deciding []*health.Watch // those whose first probes decide
 	ejectors map[*balancer.Server]*health.Ejector
@@ -46,7 +47,9 @@ func watch(pools []config.PoolHealth, clock func() time.Duration, e *events, old
 // add watches a pool. What nobody watches any more is forgotten.
 func (w *watchers) add(p config.PoolHealth, was poolWatch) {
 	servers, now := p.Pool.Balancer.Servers(), &poolWatch{}
+	markUnresolved(p.Pool, w.clock())
 	w.byPool[p.Pool.Balancer.Name()] = now
+	w.pools = append(w.pools, p.Pool.Balancer)
 	if p.Ejection != nil {
 		j := health.NewEjector(p.Pool.Balancer, *p.Ejection, w.clock, w.events.ejected, was.ejector)
 		now.ejector = j
@@ -72,11 +75,26 @@ func (w *watchers) add(p config.PoolHealth, was poolWatch) {
 	}
 }
 
-// subjects are the servers of p but for those that are down by the file.
+// markUnresolved tells servers without an address from those that the file
+// has as down, which is what it makes of them: their target is no address to
+// connect to.
+func markUnresolved(p *l4.Pool, now time.Duration) {
+	for i, s := range p.Balancer.Servers() {
+		a := p.Targets[i].Addr()
+		absent := !a.IsUnix() && a.AddrPort().Addr().IsUnspecified()
+		s.Set(balancer.Unresolved, absent, now)
+		if absent {
+			s.Set(balancer.Configured, false, now)
+		}
+	}
+}
+
+// subjects are the servers of p but for those that are down by the file, or
+// have no address.
 func subjects(p config.PoolHealth) []health.Subject {
 	var all []health.Subject
 	for i, s := range p.Pool.Balancer.Servers() {
-		if s.Causes()&balancer.Configured == 0 {
+		if s.Causes()&(balancer.Configured|balancer.Unresolved) == 0 {
 			all = append(all, health.Subject{
 				Server: s, Dial: dialer(p.Pool, p.Pool.Targets[i].Addr(), p.Probes.Port),
 				Check: p.Probes.Check, Deep: p.Probes.Deep, Every: p.Probes.DeepPace,
@@ -111,6 +129,17 @@ func dialer(p *l4.Pool, a socket.Addr, port uint16) health.Dial {
 	}
 }
 
+// ejections are the servers that are ejected now.
+func (w *watchers) ejections() map[*balancer.Server]health.Ejected {
+	all := map[*balancer.Server]health.Ejected{}
+	for _, p := range w.byPool {
+		for _, e := range p.ejector.Ejections() {
+			all[e.Server] = e
+		}
+	}
+	return all
+}
+
 // outcome notes how an attempt at s ended.
 func (w *watchers) outcome(s *balancer.Server, r l4.Reason) {
 	j := w.ejectors[s]
@@ -124,10 +153,14 @@ func (w *watchers) outcome(s *balancer.Server, r l4.Reason) {
 }
 
 // decide waits for the first probe where that decides, at most until ctx is
-// done: a probe has its own timeout.
+// done: a probe has its own timeout. After it the state of the pools is what
+// they begin with.
 func (w *watchers) decide(ctx context.Context) {
 	for _, x := range w.deciding {
 		_ = x.First(ctx)
+	}
+	for _, p := range w.pools {
+		w.events.assess(p)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"culvert/balancer"
 	"culvert/health"
 	"culvert/l4"
 )
@@ -42,8 +43,9 @@ type Source struct {
 
 // Health is what was found out about the servers.
 type Health struct {
-	Checks  []health.Status   // of the servers that are probed
-	Changes map[Change]uint64 // how often each happened
+	Checks    []health.Status                     // of the servers that are probed
+	Changes   map[Change]uint64                   // how often each happened
+	Ejections map[*balancer.Server]health.Ejected // for how much longer, and why
 }
 
 // Change is something that happened to a server.

@@ -30,6 +30,7 @@ type Report struct {
 // ListenerReport is one listener.
 type ListenerReport struct {
 	Name     string `json:"name"`
+	Address  string `json:"address"`
 	Accepted uint64 `json:"accepted"`
 	Active   int64  `json:"active"`
 	Rejected uint64 `json:"rejected"`
@@ -47,7 +48,7 @@ type ServerReport struct {
 	Name        string            `json:"name"`
 	Address     string            `json:"address"`
 	State       string            `json:"state"`           // "on", "backup", or why it gets no new connections
-	Check       string            `json:"check,omitempty"` // how the last one went
+	Check       string            `json:"check,omitempty"` // how the last one went, and why it is ejected
 	Active      int64             `json:"active"`
 	Connections uint64            `json:"connections"`
 	BytesUp     uint64            `json:"bytes_up"`
@@ -119,6 +120,7 @@ type Done struct {
 	Pool        string `json:"pool,omitempty"`
 	Server      string `json:"server,omitempty"`
 	Connections int    `json:"connections"` // that are concerned
+	Warning     string `json:"warning,omitempty"`
 }
 
 // Failure is the answer when it could not be done.

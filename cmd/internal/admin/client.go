@@ -12,6 +12,12 @@ import (
 	"time"
 )
 
+// Refusal is what a running culvert answers when it does not do what it is
+// asked for.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
 // Client asks a running culvert, over its control socket.
 type Client struct {
 	path string
@@ -83,7 +89,7 @@ func read(r *http.Response, v any) error {
 		if json.Unmarshal(b, &f) != nil || f.Error == "" {
 			return fmt.Errorf("%s: %s", r.Status, bytes.TrimSpace(b))
 		}
-		return errors.New(f.Error)
+		return Refusal(f.Error)
 	}
 	return json.Unmarshal(b, v)
 }

@@ -32,6 +32,14 @@ type Operator interface {
 	Upgrade() error
 }
 
+// Logged is an error of an Operator that the log has already.
+type Logged struct{ Err error }
+
+func (l Logged) Error() string { return l.Err.Error() }
+
+// Unwrap returns the error.
+func (l Logged) Unwrap() error { return l.Err }
+
 // Limits of the control socket.
 const (
 	maxBody = 1 << 20
@@ -207,7 +215,10 @@ func (c *Control) audited(w http.ResponseWriter, r *http.Request, f call) {
 	if cred, _ := r.Context().Value(peerKey{}).(*syscall.Ucred); cred != nil {
 		attrs = append(attrs, "uid", cred.Uid, "peer_pid", cred.Pid)
 	}
-	if err != nil {
+	switch logged := (Logged{}); {
+	case errors.As(err, &logged):
+		attrs = append(attrs, "refused", true)
+	case err != nil:
 		attrs = append(attrs, "error", err)
 	}
 	c.log.Info("admin socket", attrs...)

@@ -44,7 +44,7 @@ func (f *fakeOperator) Undrain(r DrainRequest) (Done, error) {
 	return Done{Message: "on"}, nil
 }
 
-func (f *fakeOperator) Reload() error { f.ask("reload"); return errors.New("line 7 is wrong") }
+func (f *fakeOperator) Reload() error { f.ask("reload"); return Logged{errors.New("line 7 is wrong")} }
 
 func (f *fakeOperator) Upgrade() error { f.ask("upgrade"); return nil }
 
@@ -83,6 +83,9 @@ func TestControlRefuses(t *testing.T) {
 		{"a path below", "GET", "/v1/status/", "", [2]string{}, 404, "no such path"},
 		{"a spelling of a path", "GET", "/v1/%73tatus/../status", "", [2]string{}, 404, "no such path"},
 		{"a key that nobody knows", "POST", "/v1/drain", `{"servr": "a"}`, [2]string{}, 400, "servr"},
+		{"a text for a number", "POST", "/v1/drain", `{"within_seconds": "10m"}`, [2]string{}, 400, `the body: within_seconds: found a string, expected a number"`},
+		{"a fraction for a whole number", "POST", "/v1/connections/close", `{"ids": [1.5]}`, [2]string{}, 400, `the body: ids: found a number 1.5, expected a whole number"`},
+		{"a parameter that is no number", "GET", "/v1/connections?min_idle_seconds=1d", "", [2]string{}, 400, `min_idle_seconds \"1d\": expected a number"`},
 		{"two values", "POST", "/v1/drain", `{"server": "a"} {}`, [2]string{}, 400, "more than one value"},
 		{"no value", "POST", "/v1/drain", ``, [2]string{}, 400, "the body"},
 		{"a body without an end", "POST", "/v1/drain", `{"server": "` + strings.Repeat("a", maxBody) + `"}`, [2]string{}, 400, "too large"},
@@ -136,6 +139,9 @@ func TestControlDoesAndSaysWhoAsked(t *testing.T) {
 	}
 	if _, err := c.Upgrade(); err != nil {
 		t.Errorf("upgrade: %v", err)
+	}
+	if got := log.String(); strings.Contains(got, "line 7") || strings.Count(got, "refused=true") != 1 {
+		t.Errorf("the log has\n%s\nwant that the reload was refused: why is the operator's to log", got)
 	}
 	if got, want := strings.Join(op.asked, ", "), "drain a, undrain a, close, reload, upgrade"; got != want {
 		t.Errorf("asked for %s, want %s", got, want)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"culvert/l4"
@@ -117,13 +119,15 @@ func list(op Operator, r *http.Request) (any, error) {
 // filterOf reads a query. What it has that nobody knows is an error.
 func filterOf(q url.Values) (f Filter, limit int, err error) {
 	limit = listedUsual
-	number := func(v string) float64 {
-		n, e := strconv.ParseFloat(v, 64)
-		err = errors.Join(err, e)
-		return n
-	}
 	for key, values := range q {
 		v := values[0]
+		number := func(v string) float64 {
+			n, e := strconv.ParseFloat(v, 64)
+			if e != nil {
+				err = fmt.Errorf("%s %q: expected a number", key, v)
+			}
+			return n
+		}
 		switch key {
 		case "client":
 			f.Client = v
@@ -144,7 +148,7 @@ func filterOf(q url.Values) (f Filter, limit int, err error) {
 		case "limit":
 			limit = int(min(max(number(v), 0), listedMost))
 		default:
-			err = errors.Join(err, fmt.Errorf("nobody knows the parameter %q", key))
+			err = fmt.Errorf("nobody knows the parameter %q", key)
 		}
 	}
 	return f, limit, err
@@ -169,12 +173,37 @@ func (f Filter) query(limit int) url.Values {
 	return q
 }
 
+// explained says what is wrong with JSON without the words of Go.
+func explained(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	what := "another type"
+	switch wrong.Type.Kind() {
+	case reflect.Float64:
+		what = "a number"
+	case reflect.Uint64:
+		what = "a whole number"
+	case reflect.String:
+		what = "a text"
+	case reflect.Bool:
+		what = "true or false"
+	case reflect.Slice:
+		what = "a list"
+	case reflect.Struct:
+		what = "an object"
+	}
+	key := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:] // without the names of Go's types
+	return fmt.Errorf("%s: found a %s, expected %s", cmp.Or(key, "all of it"), wrong.Value, what)
+}
+
 // decodeStrictly reads one JSON value without keys that nobody knows.
 func decodeStrictly(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("the body: %w", err)
+		return fmt.Errorf("the body: %w", explained(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("the body: more than one value")

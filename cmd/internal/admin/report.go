@@ -14,7 +14,7 @@ func (src *Source) Report() *Report {
 		row := rowOf(l)
 		r.Listeners = append(r.Listeners, ListenerReport{Name: l.Name, Accepted: l.Accepted, Active: l.Active, Rejected: row.Rejected})
 	}
-	for _, p := range poolsOf(stats.Servers, page.checks()) {
+	for _, p := range poolsOf(stats.Servers, page.known()) {
 		pool := PoolReport{Name: p.Name, Panics: p.Panics}
 		for _, s := range p.Servers {
 			pool.Servers = append(pool.Servers, s.report())

@@ -59,8 +59,20 @@ type serverRow struct {
 	l4.ServerStats
 	Failed  uint64 // attempts
 	Reasons string // why, the most frequent first
-	check   *health.Status
+	known
 }
+
+// known is what was found out about a server.
+type known struct {
+	check    *health.Status  // nil: it is not probed
+	ejection *health.Ejected // nil: it is not ejected, or nobody knows why
+}
+
+// The states of a server that takes connections.
+const (
+	StateOn     = "on"
+	StateBackup = "backup"
+)
 
 // State says whether the server takes connections, and if not why.
 func (r serverRow) State() string {
@@ -71,16 +83,30 @@ func (r serverRow) State() string {
 	case cause != 0:
 		return cause.String()
 	case r.Server.Backup():
-		return "backup"
+		return StateBackup
 	}
-	return "on"
+	return StateOn
 }
 
 // Bad reports whether somebody should look at the server.
-func (r serverRow) Bad() bool { return r.Server.Causes()&(balancer.Unhealthy|balancer.Ejected) != 0 }
+func (r serverRow) Bad() bool {
+	return r.Server.Causes()&(balancer.Unhealthy|balancer.Ejected|balancer.Unresolved) != 0
+}
 
-// Check says how the last health check went.
+// Check says how the last health check went, and why the server is ejected.
 func (r serverRow) Check() string {
+	texts := []string{r.checkText(), r.ejectionText()}
+	return strings.Join(slices.DeleteFunc(texts, func(t string) bool { return t == "" }), "; ")
+}
+
+func (r serverRow) ejectionText() string {
+	if r.ejection == nil {
+		return ""
+	}
+	return fmt.Sprintf("ejected for %s more: %s", r.ejection.For.Round(time.Second), cmp.Or(r.ejection.Why, "seen before the upgrade"))
+}
+
+func (r serverRow) checkText() string {
 	switch {
 	case r.check == nil:
 		return ""
@@ -111,7 +137,7 @@ func (p *statusPage) status() *status {
 	s := &status{
 		Version:   p.src.Version,
 		Time:      p.now().Format("15:04:05"),
-		Pools:     poolsOf(stats.Servers, p.checks()),
+		Pools:     poolsOf(stats.Servers, p.known()),
 		KeptBytes: stats.KeptBytes,
 		Pipes:     stats.Pipes,
 		Paused:    stats.Paused,
@@ -128,20 +154,24 @@ func (p *statusPage) status() *status {
 	return s
 }
 
-// checks returns the last health checks by server.
-func (p *statusPage) checks() map[*balancer.Server]*health.Status {
-	all := map[*balancer.Server]*health.Status{}
+// known returns what was found out by server.
+func (p *statusPage) known() map[*balancer.Server]known {
+	all := map[*balancer.Server]known{}
 	if p.src.Health == nil {
 		return all
 	}
-	for _, c := range p.src.Health().Checks {
-		all[c.Server] = &c
+	h := p.src.Health()
+	for _, c := range h.Checks {
+		all[c.Server] = known{check: &c}
+	}
+	for s, e := range h.Ejections {
+		all[s] = known{all[s].check, &e}
 	}
 	return all
 }
 
 // poolsOf groups servers by pool, both in the order given.
-func poolsOf(servers []l4.ServerStats, checks map[*balancer.Server]*health.Status) []poolRows {
+func poolsOf(servers []l4.ServerStats, found map[*balancer.Server]known) []poolRows {
 	var pools []poolRows
 	index := map[string]int{}
 	for _, v := range servers {
@@ -151,7 +181,7 @@ func poolsOf(servers []l4.ServerStats, checks map[*balancer.Server]*health.Statu
 			index[v.Pool] = i
 			pools = append(pools, poolRows{Name: v.Pool, Panics: v.Server.Pool().Panics()})
 		}
-		row := serverRow{ServerStats: v, Reasons: reasonsText(v.Failures), check: checks[v.Server]}
+		row := serverRow{ServerStats: v, Reasons: reasonsText(v.Failures), known: found[v.Server]}
 		for _, n := range v.Failures {
 			row.Failed += n
 		}

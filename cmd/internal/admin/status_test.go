@@ -4,8 +4,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"culvert/balancer"
+	"culvert/health"
 	"culvert/l4"
 )
 
@@ -94,6 +96,23 @@ func TestStatusPageShowsServersThatAreDown(t *testing.T) {
 	src := source(t)
 	src.Stats().Servers[1].Server.Set(balancer.Configured, true, 0)
 	if got := cells(body(t, get(t, Handler(src), "GET", "/"))); !strings.Contains(got, "10.0.0.12:443|down in the file|") {
+		t.Error(got)
+	}
+}
+
+func TestStatusPageSaysWhyAServerIsOut(t *testing.T) {
+	src := source(t)
+	srv := src.Stats().Servers[1].Server
+	srv.Set(balancer.Ejected, true, 0)
+	h := src.Health()
+	h.Ejections = map[*balancer.Server]health.Ejected{srv: {Server: srv, For: 8 * time.Second, Why: "connect_refused"}}
+	src.Health = func() *Health { return h }
+	if got := cells(body(t, get(t, Handler(src), "GET", "/"))); !strings.Contains(got, "10.0.0.12:443|ejected|status 500; ejected for 8s more: connect_refused|") {
+		t.Error(got)
+	}
+	srv.Set(balancer.Ejected, false, 0)
+	srv.Set(balancer.Unresolved, true, 0)
+	if got := cells(body(t, get(t, Handler(src), "GET", "/"))); !strings.Contains(got, "10.0.0.12:443|unresolved|") {
 		t.Error(got)
 	}
 }

@@ -113,14 +113,11 @@ func (f *File) targets() []target {
 // bound beside each other, and names given twice.
 func (d *decoder) checkListeners(f *File) {
 	names := map[string]place{}
-	addrs := map[socket.Addr]word{}
+	var addrs bindings
 	for _, l := range f.listeners {
-		a := bindKey(l.settings.Address)
-		first, taken := addrs[a]
+		first, taken := addrs.take(l.settings.Address, l.address)
 		if taken {
 			d.errorAt(l.address.at, "%s", taker(first, l.address.text))
-		} else if a.IsValid() {
-			addrs[a] = l.address
 		}
 		if taken && l.name == l.address {
 			continue // its default name is not another mistake
@@ -131,14 +128,36 @@ func (d *decoder) checkListeners(f *File) {
 			names[l.name.text] = l.name.at
 		}
 	}
-	if first, ok := addrs[bindKey(f.Admin.Address)]; ok {
+	if first, taken := addrs.take(f.Admin.Address, f.adminText); taken {
 		d.errorAt(f.adminText.at, "%s", taker(first, f.adminText.text))
 	}
 	if a, err := socket.Unix(f.Admin.Socket); err == nil {
-		if first, ok := addrs[a]; ok {
+		if first, taken := addrs.take(a, f.controlText); taken {
 			d.errorAt(f.controlText.at, "%s", taker(first, first.text))
 		}
 	}
+}
+
+// bindings are the addresses that a file has bound so far.
+type bindings []binding
+
+type binding struct {
+	addr socket.Addr
+	text word
+}
+
+// take adds an address, or returns one that cannot be bound beside it.
+func (b *bindings) take(a socket.Addr, text word) (first word, taken bool) {
+	if !a.IsValid() {
+		return word{}, false
+	}
+	for _, x := range *b {
+		if collide(x.addr, a) {
+			return x.text, true
+		}
+	}
+	*b = append(*b, binding{a, text})
+	return word{}, false
 }
 
 // taker says that the listener at first has what another address asks for.
@@ -146,23 +165,22 @@ func taker(first word, text string) string {
 	if first.text == text {
 		return fmt.Sprintf("the listener on line %d has the address %s already", first.at.line, text)
 	}
-	return fmt.Sprintf("the listener on line %d has the address %s, which takes %s too", first.at.line, first.text, text)
+	return fmt.Sprintf("the listener on line %d has the address %s, which cannot be bound beside %s", first.at.line, first.text, text)
 }
 
-// bindKey returns what is equal for two addresses that cannot both be bound:
-// the dual-stack socket of [::] takes 0.0.0.0 too (ipv6(7)). A port of 0 is
-// never taken, and gives the invalid Addr.
-func bindKey(a socket.Addr) socket.Addr {
-	ap := a.AddrPort()
-	switch {
-	case a.IsUnix():
-		return a
-	case ap.Port() == 0:
-		return socket.Addr{}
-	case ap.Addr().IsUnspecified():
-		return socket.IP(netip.AddrPortFrom(netip.IPv6Unspecified(), ap.Port()))
+// collide reports whether two addresses cannot both be bound: an unspecified
+// address takes all of its family, and the dual-stack socket of [::] also those
+// of IPv4 (ipv6(7)). A port of 0 is never taken.
+func collide(a, b socket.Addr) bool {
+	if a.IsUnix() || b.IsUnix() {
+		return a == b
 	}
-	return a
+	x, y := a.AddrPort(), b.AddrPort()
+	return x.Port() == y.Port() && x.Port() != 0 && (x == y || covers(x.Addr(), y.Addr()) || covers(y.Addr(), x.Addr()))
+}
+
+func covers(wild, a netip.Addr) bool {
+	return wild == netip.IPv6Unspecified() || wild == netip.IPv4Unspecified() && (a.Is4() || a == netip.IPv6Unspecified())
 }
 
 // checkRoutes reports routes that can never be taken because an earlier one

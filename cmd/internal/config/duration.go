@@ -73,7 +73,7 @@ func (d *decoder) duration(n ast.Node, s span) time.Duration {
 }
 
 func (d *decoder) durationText(n ast.Node, text string, s span) time.Duration {
-	v, err := parseDuration(text)
+	v, err := ParseDuration(text)
 	switch {
 	case err != nil:
 		d.errorf(n, "found %s, expected %s: %v", quote(text), s, err)
@@ -87,9 +87,9 @@ func (d *decoder) durationText(n ast.Node, text string, s span) time.Duration {
 	return 0
 }
 
-// parseDuration reads numbers with units, such as 10s, 1h30m or 1.5s. It is
+// ParseDuration reads numbers with units, such as 10s, 1h30m or 1.5s. It is
 // time.ParseDuration with days and without signs and the units below 1 ms.
-func parseDuration(text string) (time.Duration, error) {
+func ParseDuration(text string) (time.Duration, error) {
 	var sum float64
 	for first, rest := true, text; first || rest != ""; first = false {
 		digits := rest[:prefix(rest, "0123456789.")]

@@ -17,16 +17,16 @@ func TestParseDuration(t *testing.T) {
 		{".s", -1}, {"1..2s", -1}, {"99999999999d", -1}, {"1s ", -1}, {"off", -1}, {"٣s", -1},
 	}
 	for _, tt := range tests {
-		got, err := parseDuration(tt.text)
+		got, err := ParseDuration(tt.text)
 		if (err != nil) != (tt.want < 0) || err == nil && got != tt.want {
-			t.Errorf("parseDuration(%q) = %v, %v; want %v", tt.text, got, err, tt.want)
+			t.Errorf("ParseDuration(%q) = %v, %v; want %v", tt.text, got, err, tt.want)
 		}
 	}
 }
 
 func TestWrittenDurationsParse(t *testing.T) {
 	for _, d := range []time.Duration{0, 10 * time.Millisecond, time.Second, 90 * time.Second, 9 * time.Hour, 30 * day} {
-		if got, err := parseDuration(written(d)); err != nil || got != d {
+		if got, err := ParseDuration(written(d)); err != nil || got != d {
 			t.Errorf("%v is written %s, which is %v, %v", d, written(d), got, err)
 		}
 	}

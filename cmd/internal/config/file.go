@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"net/url"
+	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +117,7 @@ func (d *decoder) admin(n ast.Node, f *File) {
 	keys := d.mapping(n, "admin", fields{
 		"address": func(n ast.Node) { f.adminText, f.Admin.Address = d.adminAddress(n) },
 		"socket":  func(n ast.Node) { f.controlText = d.socketPath(n) },
-		"group":   func(n ast.Node) { f.Admin.Group = d.word(n, "the name of a group").text },
+		"group":   func(n ast.Node) { f.Admin.Group = d.group(n) },
 	})
 	f.Admin.Socket = f.controlText.text
 	if !keys.any("socket") {
@@ -138,6 +139,19 @@ func (d *decoder) socketPath(n ast.Node) word {
 		return word{}
 	}
 	return w
+}
+
+// group reads the name of a group of this machine.
+func (d *decoder) group(n ast.Node) string {
+	const want = "the name of a group"
+	w := d.word(n, want)
+	if !w.set() {
+		return ""
+	}
+	if _, err := user.LookupGroup(w.text); err != nil {
+		d.errorAt(w.at, "found %s, expected %s: this machine has no such group", quote(w.text), want)
+	}
+	return w.text
 }
 
 // adminExample returns an address to write for one that was written elsewhere.

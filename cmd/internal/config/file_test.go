@@ -27,7 +27,7 @@ var fileEffects = []effect{
 	{inFile, "dns: {timeout: 1s}", func(l loaded) any { return l.file.DNS.Timeout }, time.Second},
 	{inAdmin, "address: ':9180'", func(l loaded) any { return l.file.Admin.Address.String() }, "[::]:9180"},
 	{inAdmin, "socket: /run/a", func(l loaded) any { return l.file.Admin.Socket }, "/run/a"},
-	{inAdmin, "group: staff, socket: /run/a", func(l loaded) any { return l.file.Admin.Group }, "staff"},
+	{inAdmin, "group: root, socket: /run/a", func(l loaded) any { return l.file.Admin.Group }, "root"},
 	{inLog, "access: stdout", func(l loaded) any { return l.file.Log.Access }, "stdout"},
 	{inLog, "access: off", func(l loaded) any { return l.file.Log.Access }, "off"},
 	{inLog, "access: /var/log/a", func(l loaded) any { return l.file.Log.Access }, "/var/log/a"},

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -232,21 +233,31 @@ func (d *decoder) roots(n ast.Node) *x509.CertPool {
 		}
 		return pool
 	}
-	const want = "on, off or the path of a file with certificates in PEM"
+	const want = "on, off or the absolute path of a file with certificates in PEM"
 	w := d.word(n, want)
 	if !w.set() {
 		return nil
 	}
-	pem, err := read(w.text)
-	pool := x509.NewCertPool()
-	if err == nil && !pool.AppendCertsFromPEM(pem) {
-		err = errors.New("it has no certificate")
-	}
+	pool, err := certificates(w.text)
 	if err != nil {
 		d.errorAt(w.at, "found %s, expected %s: %v", quote(w.text), want, err)
 		return nil
 	}
 	return pool
+}
+
+// certificates reads a file. Its path does not depend on where the process was
+// started.
+func certificates(path string) (*x509.CertPool, error) {
+	if !filepath.IsAbs(path) {
+		return nil, errors.New("the path must be absolute")
+	}
+	pem, err := read(path)
+	pool := x509.NewCertPool()
+	if err == nil && !pool.AppendCertsFromPEM(pem) {
+		err = errors.New("it has no certificate")
+	}
+	return pool, err
 }
 
 // certName reads a name that servers are asked for.

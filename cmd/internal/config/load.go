@@ -3,8 +3,8 @@
 // exist is an error with its line and column.
 //
 // Reading has two steps. [Load] parses and checks everything that can be
-// checked without looking outside the file, but for the certificates that it
-// names, and opens no socket. [File.Build]
+// checked without looking outside the file, but for the certificates and the
+// group that it names, and opens no socket. [File.Build]
 // resolves the host names among the servers' addresses and makes the
 // configuration that the data plane runs.
 //

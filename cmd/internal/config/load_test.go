@@ -76,7 +76,17 @@ func TestPositions(t *testing.T) {
 		{"a list as key", "? [a]\n: 1\n", nil},
 		{"integer overflow", "loops: 99999999999999999999\n" + goodListener + goodPool, []string{`f:1:8: found "99999999999999999999", expected a whole number`}},
 		{"octal", "loops: 010\n" + goodListener + goodPool, []string{"f:1:8: found the number 010, expected a whole number"}},
-		{"admin on a listener's address", goodListener + goodPool + "admin: {address: '0.0.0.0:443'}\n", []string{"f:3:18: the listener on line 1 has the address :443, which takes 0.0.0.0:443 too"}},
+		{"admin on a listener's address", goodListener + goodPool + "admin: {address: '0.0.0.0:443'}\n", []string{"f:3:18: the listener on line 1 has the address :443, which cannot be bound beside 0.0.0.0:443"}},
+		{"a wildcard and one of its addresses", "listeners: [{address: ':443', default: p}, {address: '127.0.0.1:443', default: p}]\n" + goodPool,
+			[]string{"f:1:54: the listener on line 1 has the address :443, which cannot be bound beside 127.0.0.1:443"}},
+		{"an address and its wildcard", "listeners: [{address: '[::1]:443', default: p}, {address: '[::]:443', default: p}]\n" + goodPool,
+			[]string{"f:1:59: the listener on line 1 has the address [::1]:443, which cannot be bound beside [::]:443"}},
+		{"IPv4's wildcard and one of its addresses", "listeners: [{address: '0.0.0.0:443', default: p}, {address: '127.0.0.1:443', default: p}]\n" + goodPool,
+			[]string{"f:1:61: the listener on line 1 has the address 0.0.0.0:443"}},
+		{"admin on a wildcard around a listener", "listeners: [{address: '127.0.0.1:9180', default: p}]\n" + goodPool + "admin: {address: ':9180'}\n",
+			[]string{"f:3:18: the listener on line 1 has the address 127.0.0.1:9180, which cannot be bound beside :9180"}},
+		{"a group that does not exist", goodListener + goodPool + "admin: {socket: /run/a, group: no-such-group}\n",
+			[]string{`f:3:32: found "no-such-group", expected the name of a group: this machine has no such group`}},
 		{"admin on the same address", goodListener + goodPool + "admin: {address: ':443'}\n", []string{"f:3:18: the listener on line 1 has the address :443 already"}},
 		{"control socket on a listener's", "listeners: [{address: 'unix:/run/a', default: p}]\n" + goodPool + "admin: {socket: /run/a}\n",
 			[]string{"f:3:17: the listener on line 1 has the address unix:/run/a already"}},
@@ -377,4 +387,16 @@ func checkPlaces(t *testing.T, errs Errors, src string) {
 			t.Errorf("%v: the line has %d characters", e, n)
 		}
 	}
+}
+
+// TestAddressesBesideEachOther: what the kernel lets be bound at once is no
+// mistake.
+func TestAddressesBesideEachOther(t *testing.T) {
+	load(t, `listeners:
+- {address: '0.0.0.0:443', default: p}
+- {address: '[::1]:443', default: p}
+- {address: '127.0.0.1:8443', default: p}
+- {address: '127.0.0.2:8443', default: p}
+- {address: '[::]:9443', default: p}
+`+goodPool)
 }

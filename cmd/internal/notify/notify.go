@@ -5,9 +5,9 @@ package notify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -119,7 +119,11 @@ func (t *Teller) tell(ctx context.Context, e Event) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(t.command(ctx, e, body), t.webhook(ctx, body))
+	failed, also := t.command(ctx, e, body), t.webhook(ctx, body)
+	if failed != nil && also != nil {
+		return fmt.Errorf("%w; %w", failed, also)
+	}
+	return cmp.Or(failed, also)
 }
 
 func (t *Teller) command(ctx context.Context, e Event, body []byte) error {
@@ -134,10 +138,14 @@ func (t *Teller) command(ctx context.Context, e Event, body []byte) error {
 	cmd.Env = append(os.Environ(), "CULVERT_EVENT="+e.Event, "CULVERT_POOL="+e.Pool, "CULVERT_SERVER="+e.Server,
 		"CULVERT_ADDRESS="+e.Address, "CULVERT_REASON="+e.Reason)
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("command %s: %w: %s", t.cfg.Command[0], err, firstLine(out))
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("command %s: %w", t.cfg.Command[0], err)
+	if line := firstLine(out); line != "" {
+		err = fmt.Errorf("%w: %s", err, line)
+	}
+	return err
 }
 
 func firstLine(out []byte) string {

@@ -89,6 +89,7 @@ func TestFailuresAreLogged(t *testing.T) {
 		"status 404":                  {Webhook: s.URL},
 		"no such file":                {Command: []string{"/nonexistent"}},
 		"exit status 3: it is broken": {Command: []string{"sh", "-c", "echo it is broken; echo more; exit 3"}},
+		"no such file or directory; webhook: status 404": {Command: []string{"/nonexistent"}, Webhook: s.URL},
 	} {
 		out, log := newLogged()
 		n := Start(cfg, log)

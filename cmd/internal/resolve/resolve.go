@@ -333,9 +333,18 @@ func (r *Resolver) addrs(ctx context.Context, servers []string, name string) (*A
 	}
 	a.Addrs = normal(a.Addrs)
 	if len(a.Addrs) == 0 {
-		return a, 0, errors.Join(errs[:]...)
+		return a, 0, oneLine(errs[0], errs[1])
 	}
 	return a, ttl, nil
+}
+
+// oneLine joins two errors, of which either may be nil. Both families usually
+// fail in the same way.
+func oneLine(a, b error) error {
+	if a == nil || b == nil || a.Error() == b.Error() {
+		return cmp.Or(a, b)
+	}
+	return fmt.Errorf("%w; %w", a, b)
 }
 
 func addressOf(rr dns.RR) (netip.Addr, bool) {
@@ -367,6 +376,16 @@ func (r *Resolver) services(ctx context.Context, servers []string, name string) 
 	return a, ttl, nil
 }
 
+// withoutPorts takes the addresses out of a network error: the port of each
+// question is another one.
+func withoutPorts(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
 // exchange asks one server after the other, over TCP where an answer does not
 // fit in a datagram. A name that does not exist is an answer without records.
 func (r *Resolver) exchange(ctx context.Context, servers []string, name string, t uint16) (*dns.Msg, error) {
@@ -381,7 +400,7 @@ func (r *Resolver) exchange(ctx context.Context, servers []string, name string, 
 		}
 		switch {
 		case err != nil:
-			last = err
+			last = fmt.Errorf("%s: %w", s, withoutPorts(err))
 		case answer.Rcode == dns.RcodeSuccess || answer.Rcode == dns.RcodeNameError:
 			return answer, nil
 		default:

@@ -152,6 +152,16 @@ func TestNoAnswer(t *testing.T) {
 	if got, err := r.Addrs(t.Context(), "chat.test"); err == nil || !strings.Contains(err.Error(), "SERVFAIL") {
 		t.Errorf("a server that fails: %v, %v", got, err)
 	}
+	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	at := nobody.LocalAddr().String()
+	r = New(Config{Servers: []netip.AddrPort{netip.MustParseAddrPort(at)}})
+	if _, err := r.Addrs(t.Context(), "chat.test"); err == nil || err.Error() != at+": read: connection refused" {
+		t.Errorf("no server, which both families meet: %v", err)
+	}
 }
 
 // TestLastGoodAnswer: when a name cannot be looked up any more its addresses
