@@ -35,7 +35,9 @@ func (l *loop) due(c *conn) (time.Duration, *wheel) {
 		}
 		return at, &l.coarse
 	case phaseHandled:
-		return c.handledDeadline(), &l.coarse
+		c.active = c.handled.lastActive()
+		at, _ := c.relayDeadline()
+		return at, &l.coarse
 	case phaseGoodbye:
 		return c.bye.until, &l.coarse
 	case phaseAwaitAck:
@@ -84,7 +86,8 @@ func (l *loop) expired(c *conn) {
 		}
 		l.silent(c)
 	case phaseHandled:
-		l.finish(c, Culvert, ReasonLifetime)
+		_, why := c.relayDeadline()
+		l.finish(c, Culvert, why)
 	case phaseGoodbye:
 		l.finish(c, c.bye.by, c.bye.reason)
 	case phaseAwaitAck:
@@ -137,15 +140,6 @@ func (c *conn) fromStart(wait time.Duration) time.Duration {
 		return 0
 	}
 	return c.start + wait
-}
-
-// handledDeadline is when the handler's time with c is over: 0 is never. All
-// other waiting is the handler's.
-func (c *conn) handledDeadline() time.Duration {
-	if most := c.session().Lifetime; most > 0 {
-		return c.start + most
-	}
-	return 0
 }
 
 // relayDeadline is when the relay ends if nothing happens: 0 is never.

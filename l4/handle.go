@@ -192,10 +192,13 @@ func (x *Handled) servedBy() string {
 	return ""
 }
 
+// lastActive is when the last byte moved, on the engine's clock.
+func (x *Handled) lastActive() time.Duration { return time.Duration(x.active.Load()) }
+
 // describe enters what the handler knows and the loop does not.
 func (x *Handled) describe(to *Connection) {
 	to.Server = x.servedBy()
-	to.Idle = x.eng.now() - time.Duration(x.active.Load())
+	to.Idle = x.eng.now() - x.lastActive()
 	to.BytesUp, to.BytesDown = x.up.Load(), x.down.Load()
 }
 

@@ -104,7 +104,8 @@ func TestHandledAreClosed(t *testing.T) {
 		why Reason
 	}{
 		"on demand": {func(r *rig) { r.e.CloseConnections(r.t.Context(), func(*Connection) bool { return true }, Pace{}) }, ReasonDrained},
-		"by age":    {func(r *rig) { r.advance(time.Hour + time.Second) }, ReasonLifetime},
+		"by age":    {func(r *rig) { r.advance(time.Minute + time.Second) }, ReasonLifetime},
+		"when idle": {func(r *rig) { r.advance(30*time.Second + time.Second) }, ReasonIdleTimeout},
 		"at the end": {func(r *rig) {
 			ctx, cancel := context.WithCancel(r.t.Context())
 			cancel()
@@ -114,7 +115,10 @@ func TestHandledAreClosed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := newTerminator(t)
 			cfg := handled(t, x)
-			cfg.Listeners[0].Session.Lifetime = time.Hour
+			cfg.Listeners[0].Session.Lifetime = time.Minute
+			if end.why == ReasonIdleTimeout {
+				cfg.Listeners[0].Session.IdleTimeout = 30 * time.Second
+			}
 			r := startRig(t, cfg)
 			c := r.dialTLS("own.example")
 			says(t, c, "ahoy")

@@ -1,9 +1,11 @@
 package socket
 
 import (
+	"context"
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,4 +41,47 @@ func Ended(c net.Conn) Errno {
 		}
 	})
 	return e
+}
+
+// Connect is Dial that waits until the connection stands, fails, or ctx is
+// done, and makes it a net.Conn of the caller's, with o set. An error of the
+// kernel is an Errno, that of ctx is in the chain too.
+func Connect(ctx context.Context, t *Target, how Dialing, o *Options) (net.Conn, error) {
+	fd, done, e := Dial(t, how)
+	if e != 0 {
+		return nil, e
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	if !done {
+		if err := awaitConnected(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	t.Settle(fd, o)
+	return net.FileConn(f)
+}
+
+func awaitConnected(ctx context.Context, f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var e Errno
+	err = raw.Write(func(fd uintptr) bool {
+		if e = Err(int(fd)); e != 0 {
+			return true
+		}
+		_, err := unix.Getpeername(int(fd))
+		return err == nil
+	})
+	switch {
+	case e != 0:
+		return e
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return err
 }
