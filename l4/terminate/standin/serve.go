@@ -34,7 +34,7 @@ type Server struct {
 	addr net.Addr
 	tls  bool
 	http *http.Server
-	done chan error
+	done chan error // closed after its value: Close may be called again
 }
 
 // Serve listens and serves h. Like Mattermost's, the TLS has no X25519, so
@@ -50,15 +50,20 @@ func Serve(h http.Handler, cfg ServerConfig) (*Server, error) {
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	if !s.tls {
-		go func() { s.done <- s.http.Serve(ln) }()
+		go s.run(func() error { return s.http.Serve(ln) })
 		return s, nil
 	}
 	s.http.TLSConfig = &tls.Config{
 		Certificates: []tls.Certificate{*cfg.Certificate}, MinVersion: tls.VersionTLS12,
 		CurvePreferences: []tls.CurveID{tls.CurveP521, tls.CurveP384, tls.CurveP256},
 	}
-	go func() { s.done <- s.http.ServeTLS(ln, "", "") }()
+	go s.run(func() error { return s.http.ServeTLS(ln, "", "") })
 	return s, nil
+}
+
+func (s *Server) run(serve func() error) {
+	s.done <- serve()
+	close(s.done)
 }
 
 // Addr is where the server listens, as host:port.

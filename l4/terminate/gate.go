@@ -1,0 +1,68 @@
+package terminate
+
+import (
+	"context"
+	"net"
+)
+
+// Gate bounds how many handshakes compute at once, so that they leave
+// processors to others: a handshake holds its place while it signs and
+// verifies, not while it waits for its client.
+// A nil Gate has room for all.
+type Gate struct{ places chan struct{} }
+
+// NewGate returns a Gate with room for n at once, at least one.
+func NewGate(n int) *Gate { return &Gate{make(chan struct{}, max(1, n))} }
+
+func (g *Gate) enter(ctx context.Context) error {
+	if g == nil {
+		return nil
+	}
+	select {
+	case g.places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *Gate) leave() {
+	if g != nil {
+		<-g.places
+	}
+}
+
+// gated is the connection under a handshake: it has a place at the gate from
+// begin to end, but for the time of a Read. One goroutine uses it until then.
+type gated struct {
+	net.Conn
+	gate *Gate
+	ctx  context.Context
+	held bool
+}
+
+func (c *gated) begin() error {
+	err := c.gate.enter(c.ctx)
+	c.held = err == nil
+	return err
+}
+
+func (c *gated) end() {
+	if c.held {
+		c.gate.leave()
+	}
+	c.held, c.ctx, c.gate = false, nil, nil
+}
+
+// Read is io.Reader's.
+func (c *gated) Read(b []byte) (int, error) {
+	if !c.held {
+		return c.Conn.Read(b)
+	}
+	c.gate.leave()
+	n, err := c.Conn.Read(b)
+	if e := c.begin(); e != nil {
+		return 0, e
+	}
+	return n, err
+}

@@ -1,0 +1,106 @@
+package terminate
+
+import (
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// serveHTTP is the way of a request.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	x := s.newExchange(w, r)
+	defer x.done()
+	leaf, ok := s.admit(x, r)
+	switch {
+	case !ok:
+	case isWebSocket(r):
+		s.serveWebSocket(x, r, leaf)
+	default:
+		s.proxy(x, r, leaf)
+	}
+}
+
+// admit lets a request pass, or answers it.
+func (s *Server) admit(x *exchange, r *http.Request) (leaf *x509.Certificate, ok bool) {
+	host, ok := hostname(r.Host)
+	switch {
+	case !ok:
+		x.refuse(http.StatusBadRequest, "no_host")
+		return nil, false
+	case !connOf(r.Context()).Leads(host):
+		// Browsers send requests for another name on a connection whose
+		// certificate has it: that name may have other rules (RFC 9110
+		// section 15.5.20).
+		x.refuse(http.StatusMisdirectedRequest, "misdirected")
+		return nil, false
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		x.refuse(http.StatusMethodNotAllowed, "method")
+		return nil, false
+	}
+	if _, err := rawPath(r); err != nil || r.ProtoMajor > 1 && !strings.HasPrefix(r.RequestURI, "/") {
+		x.refuse(http.StatusBadRequest, "target")
+		return nil, false
+	}
+	leaf, ok = s.certificateOf(x, r)
+	return leaf, ok && s.preauthorised(x, r)
+}
+
+// certificateOf returns the client's certificate, nil if it needs none.
+func (s *Server) certificateOf(x *exchange, r *http.Request) (leaf *x509.Certificate, ok bool) {
+	if s.cfg.Clients == nil {
+		return nil, true
+	}
+	leaf, err := s.cfg.Clients.Refusal(r.TLS, time.Now())
+	if err != nil {
+		x.report.Refused = "client_certificate"
+		s.cfg.Clients.Page(x, r, err)
+		return nil, false
+	}
+	return leaf, true
+}
+
+func (s *Server) preauthorised(x *exchange, r *http.Request) bool {
+	if s.cfg.Preauth == nil {
+		return true
+	}
+	switch s.cfg.Preauth.Check(r) {
+	case Pass, Exempt:
+		return true
+	case Malformed:
+		x.refuse(http.StatusBadRequest, "target")
+	case Refused:
+		x.report.Refused = "preauth"
+		Refuse(x, r)
+	}
+	return false
+}
+
+// hostname is the host of a request without its port. It is not ok when there
+// is none, or when the port is no number: servers build addresses of the whole
+// of it, in which "a:b@c" is not at a.
+func hostname(host string) (name string, ok bool) {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		return host, host != ""
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return name, name != "" && (err == nil || port == "")
+}
+
+// isWebSocket reports whether a request asks for one. Every other Upgrade is
+// left out of what the server gets.
+func isWebSocket(r *http.Request) bool {
+	upgrade := r.Header["Upgrade"]
+	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoAtLeast(1, 1) && r.ContentLength == 0 && len(upgrade) == 1 &&
+		strings.EqualFold(upgrade[0], "websocket") && asksForUpgrade(r.Header["Connection"])
+}
+
+// tooLarge reports whether err comes from the bound on a body.
+func tooLarge(err error) bool {
+	var e *http.MaxBytesError
+	return errors.As(err, &e)
+}
