@@ -12,9 +12,6 @@ import (
 	"culvert/l4"
 )
 
-// message is the value of msg in every line.
-const message = "connection"
-
 // jsonFormat formats records as JSON lines of printable ASCII. One goroutine
 // uses it.
 type jsonFormat struct {
@@ -39,9 +36,13 @@ func dropLevel(groups []string, a slog.Attr) slog.Attr {
 
 // append adds r to dst as one line. Its time is when the connection ended.
 func (f *jsonFormat) append(dst *bytes.Buffer, r *l4.Record) {
-	end := r.Start.Add(r.Total).Truncate(time.Microsecond).UTC()
-	rec := slog.NewRecord(end, slog.LevelInfo, message, 0)
 	f.attrs = appendAttrs(f.attrs[:0], r)
+	f.finish(dst, r.Start.Add(r.Total), "connection")
+}
+
+// finish adds a line with the attributes that were gathered.
+func (f *jsonFormat) finish(dst *bytes.Buffer, end time.Time, message string) {
+	rec := slog.NewRecord(end.Truncate(time.Microsecond).UTC(), slog.LevelInfo, message, 0)
 	rec.AddAttrs(f.attrs...)
 	f.line.Reset()
 	_ = f.handler.Handle(context.Background(), rec) // a bytes.Buffer does not fail

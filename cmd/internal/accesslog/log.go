@@ -1,4 +1,5 @@
-// Package accesslog writes one line for each connection that ended. It takes
+// Package accesslog writes one line for each connection that ended, and for
+// each request on those whose TLS ended here. It takes
 // records from event loops without ever making them wait: what the output
 // cannot take in time is dropped and counted.
 //
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"culvert/l4"
+	"culvert/l4/terminate"
 )
 
 // Defaults for Options.
@@ -63,10 +65,16 @@ type Log struct {
 	dropped atomic.Uint64
 
 	mu     sync.Mutex // guards the fields below; nothing blocks under it
-	ring   []l4.Record
+	ring   []entry
 	head   int
 	count  int
 	closed bool
+}
+
+// entry is a connection's record, or a request's.
+type entry struct {
+	l4.Record
+	request *terminate.Request // nil: it is a connection's
 }
 
 // New starts a Log that writes to w, which the caller closes, after Close.
@@ -86,7 +94,7 @@ func New(w io.Writer, opts Options) *Log {
 		wake:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		done:    make(chan struct{}),
-		ring:    make([]l4.Record, opts.Queue),
+		ring:    make([]entry, opts.Queue),
 	}
 	go l.write()
 	return l
@@ -98,7 +106,19 @@ func (l *Log) Add(r *l4.Record) {
 	if l == nil {
 		return
 	}
-	switch l.push(r) {
+	l.add(&entry{Record: *r})
+}
+
+// AddRequest is Add for a request on a connection whose TLS ends here. r is
+// the Log's from then on.
+func (l *Log) AddRequest(r *terminate.Request) {
+	if l != nil {
+		l.add(&entry{request: r})
+	}
+}
+
+func (l *Log) add(e *entry) {
+	switch l.push(e) {
 	case dropped:
 		l.dropped.Add(1)
 	case first:
@@ -118,7 +138,7 @@ const (
 	dropped        // no room
 )
 
-func (l *Log) push(r *l4.Record) pushed {
+func (l *Log) push(e *entry) pushed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.count == len(l.ring) || l.closed {
@@ -128,10 +148,10 @@ func (l *Log) push(r *l4.Record) pushed {
 	if i >= len(l.ring) {
 		i -= len(l.ring)
 	}
-	l.ring[i] = *r
+	l.ring[i] = *e
 	l.ring[i].Tries = nil // the caller's array is the caller's
-	if len(r.Tries) > 0 {
-		l.ring[i].Tries = slices.Clone(r.Tries)
+	if len(e.Tries) > 0 {
+		l.ring[i].Tries = slices.Clone(e.Tries)
 	}
 	l.count++
 	if l.count > 1 {
@@ -140,15 +160,15 @@ func (l *Log) push(r *l4.Record) pushed {
 	return first
 }
 
-// take moves the oldest record to r.
-func (l *Log) take(r *l4.Record) bool {
+// take moves the oldest entry to e.
+func (l *Log) take(e *entry) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.count == 0 {
 		return false
 	}
-	*r = l.ring[l.head]
-	l.ring[l.head] = l4.Record{} // releases its strings
+	*e = l.ring[l.head]
+	l.ring[l.head] = entry{} // releases its strings
 	l.head++
 	if l.head == len(l.ring) {
 		l.head = 0

@@ -357,7 +357,7 @@ func TestAddDoesNotAllocate(t *testing.T) {
 // idle returns a Log without a writer, so that a benchmark measures Add
 // alone.
 func idle() *Log {
-	return &Log{wake: make(chan struct{}, 1), ring: make([]l4.Record, DefaultQueue)}
+	return &Log{wake: make(chan struct{}, 1), ring: make([]entry, DefaultQueue)}
 }
 
 func BenchmarkAdd(b *testing.B) {

@@ -3,14 +3,12 @@ package accesslog
 import (
 	"bytes"
 	"time"
-
-	"culvert/l4"
 )
 
 // write is the writer goroutine: sleep, gather, empty the queue, repeat.
 func (l *Log) write() {
 	defer close(l.done)
-	w := writer{log: l}
+	w := writer{log: l, requests: newJSON()}
 	for l.gather() {
 		w.drain()
 	}
@@ -35,19 +33,24 @@ func (l *Log) gather() bool {
 
 // writer is the state of the writer goroutine.
 type writer struct {
-	log     *Log
-	buf     bytes.Buffer
-	lines   int  // in buf
-	torn    bool // the output ends in the middle of a line
-	failing bool
-	lost    uint64 // lines lost since it began to fail
+	log      *Log
+	requests *jsonFormat
+	buf      bytes.Buffer
+	lines    int  // in buf
+	torn     bool // the output ends in the middle of a line
+	failing  bool
+	lost     uint64 // lines lost since it began to fail
 }
 
 // drain writes until the queue is empty.
 func (w *writer) drain() {
-	var r l4.Record
-	for w.log.take(&r) {
-		w.log.opts.Format(&w.buf, &r)
+	var e entry
+	for w.log.take(&e) {
+		if e.request != nil {
+			w.requests.appendRequest(&w.buf, e.request)
+		} else {
+			w.log.opts.Format(&w.buf, &e.Record)
+		}
 		w.lines++
 		if w.buf.Len() >= flushAt {
 			w.flush()
