@@ -38,6 +38,7 @@ var arrows = map[string][]string{
 var wards = map[string][]string{
 	"culvert/bench":                       {"cmd/culvert-bench", "bench", "bench/load", "bench/peer", "bench/report"},
 	"golang.org/x/sys":                    {"l4/socket"},
+	"golang.org/x/crypto":                 {"cmd/culvert", "l4/terminate"},
 	"github.com/goccy/go-yaml":            {"cmd/internal/config"},
 	"github.com/cespare/xxhash/v2":        {"balancer", "l4"},
 	"github.com/prometheus/client_golang": {"cmd/internal/admin"},

@@ -97,6 +97,10 @@ func (s *service) replaceConfig() error {
 
 // serve makes the engine serve cfg, and watches the servers in it.
 func (s *service) serve(file *config.File, cfg *l4.Config) error {
+	handlers, err := s.ends.prepare(file, cfg)
+	if err != nil {
+		return err
+	}
 	s.succeed(cfg)
 	next := watch(file.Health(cfg), s.clock, s.events, s.watchers.Load())
 	next.decide(context.Background())
@@ -104,8 +108,10 @@ func (s *service) serve(file *config.File, cfg *l4.Config) error {
 	if err := s.engine.Reload(cfg); err != nil {
 		s.watchers.Store(old)
 		next.close()
+		handlers.discard()
 		return err
 	}
+	handlers.commit(s.upstream)
 	old.close()
 	return nil
 }
@@ -220,6 +226,15 @@ func (s *service) tellReloaded(file *config.File, cfg *l4.Config) {
 	}
 	if n := cfg.Loops; n != s.cfg.Loops {
 		s.log.Warn("a changed number of loops takes effect at the next start", "loops", s.engine.Loops())
+	}
+	was := map[string]bool{}
+	for _, ln := range s.cfg.Listeners {
+		was[ln.Key()] = true
+	}
+	for i, addr := range s.engine.Addrs() {
+		if ln := cfg.Listeners[i]; !was[ln.Key()] {
+			s.log.Info("listening on "+addr.String(), "listener", ln.Name)
+		}
 	}
 	s.log.Info("reloaded", "file", file.Path, "connections", s.engine.Active())
 }

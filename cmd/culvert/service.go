@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -20,19 +21,21 @@ import (
 // service is everything that runs for a configuration. Each part is started
 // by start and ended by drain.
 type service struct {
-	log      *slog.Logger
-	clock    func() time.Duration // of the engine and of the servers' health
-	events   *events
-	watchers atomic.Pointer[watchers]
-	access   atomic.Pointer[accesslog.Log] // nil: off
-	lost     atomic.Uint64                 // lines of access logs that were closed
-	engine   *l4.Engine
-	closer   closer
-	policies atomic.Pointer[map[string]config.Sessions] // by pool
-	started  time.Time
-	draining atomic.Bool
-	left     chan struct{} // closed when another process has taken over: successor
-	renamed  chan struct{} // other names are in use
+	log       *slog.Logger
+	clock     func() time.Duration // of the engine and of the servers' health
+	events    *events
+	watchers  atomic.Pointer[watchers]
+	access    atomic.Pointer[accesslog.Log] // nil: off
+	lost      atomic.Uint64                 // lines of access logs that were closed
+	engine    *l4.Engine
+	closer    closer
+	policies  atomic.Pointer[map[string]config.Sessions] // by pool
+	ends      *terminators
+	started   time.Time
+	draining  atomic.Bool
+	upgrading atomic.Bool
+	left      chan struct{} // closed when another process has taken over: successor
+	renamed   chan struct{} // other names are in use
 
 	successor int // the process; valid once left is closed
 
@@ -113,12 +116,22 @@ func (s *service) startEngine(from *inheritance) (err error) {
 	from.informPools(s.cfg)
 	s.watchers.Store(watch(s.file.Health(s.cfg), s.clock, s.events, nil))
 	s.watchers.Load().decide(context.Background())
+	s.ends = s.newTerminators(cmp.Or(s.cfg.Loops, l4.DefaultLoops()))
+	handlers, err := s.ends.prepare(s.file, s.cfg)
+	if err != nil {
+		return err
+	}
 	s.engine, err = l4.Prepare(s.cfg, l4.Hooks{
 		Log: s.log, Now: s.clock,
 		Record:  func(r *l4.Record) { s.access.Load().Add(r) },
 		Outcome: func(sv *balancer.Server, r l4.Reason, _ time.Duration) { s.watchers.Load().outcome(sv, r) },
 	}, l4.Inheritance{Sockets: from.sockets})
-	return err
+	if err != nil {
+		handlers.discard()
+		return err
+	}
+	handlers.commit(s.upstream)
+	return nil
 }
 
 func (s *service) stopWatching() {
@@ -179,7 +192,7 @@ func source(e *l4.Engine, dropped func() uint64, log *slog.Logger) admin.Source 
 
 // health is what the admin server shows of the servers.
 func (s *service) health() *admin.Health {
-	h := &admin.Health{Changes: s.events.totals()}
+	h := &admin.Health{Changes: s.events.totals(), Ejections: s.watchers.Load().ejections()}
 	for _, x := range s.watchers.Load().watches {
 		h.Checks = append(h.Checks, x.Status()...)
 	}

@@ -32,6 +32,7 @@ func (s *service) drain(sig os.Signal, signals *signals) error {
 	s.log.Info("draining", "signal", sig.String(), "timeout", timeout)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	s.ends.retire()
 	cut := make(chan int, 1)
 	go func() { cut <- s.engine.Shutdown(ctx) }()
 	select {

@@ -21,10 +21,13 @@ var program, errProgram = os.Executable()
 
 // upgrade starts the program anew, from its file, and hands everything over to
 // it: the listeners and all connections. When that does not work out this
-// process goes on as before; the error is logged.
+// process goes on as before; the error is logged. A reload that is under way is
+// waited for, another upgrade is not.
 func (s *service) upgrade() error {
-	err := errChanging
-	if s.changing.TryLock() {
+	err := errUpgrading
+	if s.upgrading.CompareAndSwap(false, true) {
+		defer s.upgrading.Store(false)
+		s.changing.Lock()
 		defer s.changing.Unlock()
 		err = s.handOver()
 	}
@@ -34,7 +37,7 @@ func (s *service) upgrade() error {
 	return err
 }
 
-var errChanging = errors.New("a reload or another upgrade is under way")
+var errUpgrading = errors.New("another upgrade is under way")
 
 func (s *service) handOver() error {
 	if err := errors.Join(s.mayChange(), errProgram); err != nil {
@@ -164,11 +167,12 @@ func (s *service) finishHandled() {
 	if n == 0 {
 		return
 	}
+	s.ends.retire()
 	timeout := s.file.DrainTimeout
 	s.log.Info("connections whose TLS ends in this process stay with it", "connections", n, "timeout", timeout)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	s.log.Info("they have ended", "connections_cut", s.engine.Shutdown(ctx))
+	s.log.Info("they have ended", "connections_closed", s.engine.Shutdown(ctx))
 }
 
 // inheritance is what another process left to this one.

@@ -179,6 +179,9 @@ func (b *builder) build() (*l4.Config, error) {
 func (b *builder) listener(l *listener) *l4.Listener {
 	out := l.settings
 	out.Plaintext = b.pools[l.plaintext.pool.text]
+	if l.redirect > 0 {
+		return &out
+	}
 	if l.pool.pool.set() {
 		out.Pool = b.pools[l.pool.pool.text]
 		return &out
@@ -188,6 +191,9 @@ func (b *builder) listener(l *listener) *l4.Listener {
 		alpn := texts(r.alpn)
 		for _, name := range r.names {
 			route := b.route(r.target)
+			if r.terminate != nil {
+				route.Action = l4.Handle
+			}
 			route.ServerName, route.ALPN, route.SendProxy = name.text, alpn, r.proxy
 			routes = append(routes, route)
 		}

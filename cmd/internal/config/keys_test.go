@@ -28,6 +28,14 @@ const (
 	inLimits    = "limits"
 	inNotify    = "notify"
 	inDNS       = "dns"
+	inTerminate = "terminate"
+	inPair      = "a certificate with its key"
+	inHTTPTimes = "the timeouts of terminate"
+	inPreauth   = "preauth"
+	inExempt    = "an exempt path"
+	inClients   = "client_certificates"
+	inEncrypt   = "encrypt"
+	inACME      = "acme"
 )
 
 // fileWith returns a file with text, keys in flow style, in one place.
@@ -44,6 +52,8 @@ func fileWith(where, text string) string {
 		listener = "tcp: {keepalive: {" + text + "}}"
 	case inRoute:
 		listener = "routes: [{" + text + "}]"
+	case inTerminate, inPair, inHTTPTimes, inPreauth, inExempt, inClients, inEncrypt, inACME:
+		listener = "routes: [{server_name: a.example, pool: p, terminate: {" + terminateWith(where, text) + "}}]"
 	case inServer:
 		server = text
 	case inPool:
@@ -59,7 +69,7 @@ func fileWith(where, text string) string {
 	default:
 		rest = where + ": {" + text + "}"
 	}
-	listener = with(with(listener, "default: p", "pool:"), "address: ':443'")
+	listener = with(with(listener, "default: p", "pool:", "redirect:"), "address: ':443'")
 	server = with(server, "address: '10.0.0.1:443'")
 	pool = with(pool, "servers: [{"+server+"}, '10.0.0.9:443']")
 	return "listeners: [{" + listener + "}]\npools: {p: {" + pool + "}}\n" + rest + "\n"
@@ -88,7 +98,7 @@ type effect struct {
 
 // allEffects sets every key of the schema.
 func allEffects() []effect {
-	return slices.Concat(fileEffects, listenerEffects, routeEffects, poolEffects, sessionEffects, serverEffects, healthEffects, ejectEffects)
+	return slices.Concat(fileEffects, listenerEffects, routeEffects, poolEffects, sessionEffects, serverEffects, healthEffects, ejectEffects, terminateEffects())
 }
 
 func TestEveryKeyHasItsEffect(t *testing.T) {

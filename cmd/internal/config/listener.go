@@ -2,6 +2,8 @@ package config
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -19,6 +21,7 @@ type listener struct {
 	fallback  target // default
 	plaintext target
 	pool      target // plain TCP
+	redirect  int    // answers plain HTTP: the port that https is on; 0: does not
 }
 
 // A target is an action, or a pool by name. The zero target was not set.
@@ -64,6 +67,7 @@ func (d *decoder) listener(n ast.Node) *listener {
 		"half_close":      func(n ast.Node) { s.Session.KeepHalfClose = d.halfClose(n) },
 		"timeouts":        func(n ast.Node) { timeouts = d.listenerTimeouts(n, s) },
 		"tcp":             func(n ast.Node) { s.TCP = d.tcp(n) },
+		"redirect":        func(n ast.Node) { l.redirect = d.redirect(n) },
 		"proxy_protocol":  func(n ast.Node) { s.Proxied, s.ProxyFrom = d.proxies(n) },
 	})
 	d.require(n, keys, "the listener", "address")
@@ -86,6 +90,10 @@ func (d *decoder) listenerTimeouts(n ast.Node, l *l4.Listener) found {
 // checkPlain keeps apart listeners that read the hello and those that are
 // plain TCP: of a plain one's keys none may be without effect.
 func (d *decoder) checkPlain(n ast.Node, keys, timeouts found) {
+	if keys.any("redirect") {
+		d.ignored(keys, `beside "redirect"`, []string{"pool", "routes", "default", "plaintext", "max_hello", "half_close"})
+		return
+	}
 	_, plain := keys["pool"]
 	_, routes := keys["routes"]
 	_, fallback := keys["default"]
@@ -124,4 +132,19 @@ func actionOf(word string) l4.Action {
 		return l4.Close
 	}
 	return l4.Reject
+}
+
+// redirect reads where https is: the word, or with another port.
+func (d *decoder) redirect(n ast.Node) int {
+	const want = "https, or https and a port, such as https:8443"
+	w := d.word(n, want)
+	if w.text == "https" {
+		return 443
+	}
+	text, ok := strings.CutPrefix(w.text, "https:")
+	port, err := strconv.ParseUint(text, 10, 16)
+	if w.set() && (!ok || err != nil || port == 0) {
+		d.errorAt(w.at, "found %s, expected %s", quote(w.text), want)
+	}
+	return int(port)
 }

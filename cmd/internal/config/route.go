@@ -19,6 +19,8 @@ type route struct {
 	alpn   []word
 	target target
 	proxy  l4.ProxyVersion // 0: as the pool says
+
+	terminate *Terminate // nil: TLS passes through
 }
 
 func (d *decoder) routes(n ast.Node) []route {
@@ -35,6 +37,7 @@ func (d *decoder) route(n ast.Node) (r route) {
 		"alpn":        func(n ast.Node) { r.alpn = d.alpn(n) },
 		"pool":        func(n ast.Node) { r.target = d.target(n) },
 		"send_proxy":  func(n ast.Node) { r.proxy = d.sendProxy(n) },
+		"terminate":   func(n ast.Node) { r.terminate = d.terminate(n) },
 		"action":      func(n ast.Node) { r.target = target{action: actionOf(d.oneOf(n, wordReject, wordClose))} },
 	})
 	d.require(n, keys, "the route", "server_name")
@@ -43,8 +46,11 @@ func (d *decoder) route(n ast.Node) (r route) {
 	if pool && action {
 		d.errorAt(at, "the route has both a pool and an action")
 	}
-	if at, ok := keys["send_proxy"]; ok && action {
-		d.errorAt(at, `"send_proxy" has no effect on a route without a pool`)
+	if action {
+		d.ignored(keys, "on a route without a pool", []string{"send_proxy", "terminate"})
+	}
+	if r.terminate != nil && r.terminate.ACME != nil {
+		d.checkACME(&r, keys["terminate"])
 	}
 	if !pool && !action && d.isMapping(n) {
 		d.errorf(n, "the route has neither a pool nor an action")
