@@ -49,7 +49,7 @@ func (k *catalog) enter(cfg *Config) sizes {
 		k.enterPool(p)
 	}
 	for _, ln := range cfg.Listeners {
-		k.enterListener(ln.Key())
+		k.enterListener(ln.Name)
 		if ln.Table == nil {
 			continue
 		}
@@ -71,15 +71,16 @@ func (k *catalog) enterPool(p *Pool) {
 func (k *catalog) bound(ln *Listener, at socket.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.enterListener(ln.Key()).addr = at
+	k.enterListener(ln.Name).addr = at
 }
 
-// enterListener returns the state of the listener with this key.
-func (k *catalog) enterListener(key string) *listenerState {
-	if k.listeners[key] == nil {
-		k.listeners[key] = &listenerState{id: len(k.listeners)}
+// enterListener returns the state of the listener with this name, which it keeps
+// when it moves to another address.
+func (k *catalog) enterListener(name string) *listenerState {
+	if k.listeners[name] == nil {
+		k.listeners[name] = &listenerState{id: len(k.listeners)}
 	}
-	return k.listeners[key]
+	return k.listeners[name]
 }
 
 // number returns the index of what, the next one if it is new.

@@ -161,7 +161,7 @@ func (e *Engine) Addrs() []socket.Addr {
 	defer k.mu.Unlock()
 	var all []socket.Addr
 	for _, ln := range k.cfg.Listeners {
-		all = append(all, k.listeners[ln.Key()].addr)
+		all = append(all, k.listeners[ln.Name].addr)
 	}
 	return all
 }

@@ -81,7 +81,7 @@ func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener][][]*socket.Liste
 		case ln == nil:
 			l.retire(a)
 		default:
-			l.accepters[i] = a.successor(ln)
+			l.accepters[i] = a.successor(ln, l.eng.listener(ln))
 			a.sock.Apply(ln.listenOptions())
 		}
 	}
@@ -99,9 +99,9 @@ func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener][][]*socket.Liste
 
 // successor takes a's socket over for ln. Connections that a accepted keep it,
 // and with it what their listener said.
-func (a *accepter) successor(ln *Listener) *accepter {
+func (a *accepter) successor(ln *Listener, shared *listenerState) *accepter {
 	next := *a
-	next.cfg = ln
+	next.cfg, next.shared = ln, shared
 	a.closed = true
 	return &next
 }
@@ -149,7 +149,7 @@ func (l *loop) retire(a *accepter) {
 func (e *Engine) listener(ln *Listener) *listenerState {
 	e.catalog.mu.Lock()
 	defer e.catalog.mu.Unlock()
-	return e.catalog.listeners[ln.Key()]
+	return e.catalog.listeners[ln.Name]
 }
 
 // config returns what is served now.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -94,6 +95,35 @@ func TestReloadKeepsLimitsExact(t *testing.T) {
 	hear(t, r.dial(0), "a")
 	if n := next.Balancer.Servers()[0].Active(); n != 2 {
 		t.Errorf("%d active, want 2", n)
+	}
+}
+
+// TestReloadMovesAListener: its name keeps its counts, and the connections that
+// came to its old address.
+func TestReloadMovesAListener(t *testing.T) {
+	a := saying(t, "a")
+	pool := roundRobin(t, a.addr)
+	r := startRig(t, &Config{Listeners: []*Listener{plainListener(pool)}})
+	old := r.dial(0)
+	hear(t, old, "a")
+	path, err := socket.Unix(filepath.Join(t.TempDir(), "moved.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.reload(&Listener{Name: "plain", Address: path, Pool: succeeding(roundRobin(t, a.addr), pool)})
+	c, err := net.Dial("unix", path.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	hear(t, c, "a")
+	if l := r.e.Stats().Listeners[0]; l.Active != 2 || l.Accepted != 2 {
+		t.Errorf("%d active of %d accepted, want 2 of 2", l.Active, l.Accepted)
+	}
+	old.Close()
+	r.next()
+	if l := r.e.Stats().Listeners[0]; l.Active != 1 {
+		t.Errorf("%d active, want 1", l.Active)
 	}
 }
 

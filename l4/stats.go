@@ -73,7 +73,7 @@ type statIDs struct{ listeners, routes, servers []int }
 // layOut makes an entry of s for each listener, route and server.
 func (k *catalog) layOut(s *Stats) (ids statIDs) {
 	for _, ln := range k.cfg.Listeners {
-		state := k.listeners[ln.Key()]
+		state := k.listeners[ln.Name]
 		ids.listeners = append(ids.listeners, state.id)
 		s.Listeners = append(s.Listeners, ListenerStats{
 			Name: ln.Name, Active: state.active.Load(), Ended: map[Ending]uint64{},

@@ -82,7 +82,7 @@ func (e *Engine) formerListener(h *Handover) *accepter {
 	k := &e.catalog
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	state := k.enterListener(h.Listener)
+	state := k.enterListener(h.ListenerName)
 	e.grow(k.sizes())
 	a := &accepter{cfg: &Listener{Name: h.ListenerName, Session: h.Session}, shared: state, closed: true}
 	e.former[h.Listener] = a
