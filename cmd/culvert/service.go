@@ -180,7 +180,7 @@ func (s *service) tellStarted() {
 // source is what the admin server shows.
 func (s *service) source() admin.Source {
 	src := source(s.engine, func() uint64 { return s.lost.Load() + s.access.Load().Dropped() }, s.log)
-	src.Health, src.Draining = s.health, s.draining.Load
+	src.Health, src.Requests, src.Draining = s.health, s.requests, s.draining.Load
 	return src
 }
 

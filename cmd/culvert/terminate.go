@@ -11,12 +11,14 @@ import (
 	"os"
 	"reflect"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 
 	"culvert/balancer"
+	"culvert/cmd/internal/admin"
 	"culvert/cmd/internal/config"
 	"culvert/l4"
 	"culvert/l4/terminate"
@@ -25,9 +27,12 @@ import (
 // terminators serve the routes whose TLS ends here, and the listeners that
 // send clients to https. Whoever changes what is served holds service.changing.
 type terminators struct {
-	log     *slog.Logger
-	gate    *terminate.Gate
-	report  func(*terminate.Request)
+	log    *slog.Logger
+	gate   *terminate.Gate
+	report func(*terminate.Request)
+	counts *requests
+
+	mu      sync.Mutex             // of who changes running; who only reads it while nothing changes needs none
 	running map[string]*terminator // by config.Termination.Key
 	sending map[string]*terminate.Redirector
 }
@@ -35,6 +40,8 @@ type terminators struct {
 // terminator serves a route.
 type terminator struct {
 	settings *config.Terminate
+	name     admin.RouteName
+	expires  func() time.Time // when the first of its certificates ends; nil: it has none of its own
 	server   *terminate.Server
 	stop     context.CancelFunc // looks at its files no more
 }
@@ -83,7 +90,7 @@ func (t *terminators) prepare(file *config.File, cfg *l4.Config) (*served, error
 		by := t.running[x.Key]
 		if by == nil || !reflect.DeepEqual(by.settings, x.Settings) {
 			var err error
-			if by, err = t.begin(x.Settings); err != nil {
+			if by, err = t.begin(x); err != nil {
 				next.discard()
 				return nil, err
 			}
@@ -134,6 +141,8 @@ func (n *served) commit(upstream func(*l4.Pool, *config.Encrypt) *terminate.Upst
 			r.Retire()
 		}
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.running, t.sending = n.running, n.sending
 }
 
@@ -148,14 +157,19 @@ func (t *terminators) retire() {
 }
 
 // begin makes the terminator of a route, and looks at its files from now on.
-func (t *terminators) begin(s *config.Terminate) (*terminator, error) {
+func (t *terminators) begin(of config.Termination) (*terminator, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	x := &terminator{settings: s, stop: stop}
+	s := of.Settings
+	x := &terminator{settings: s, name: nameOf(of), stop: stop}
 	cfg := terminate.Config{
 		Profile: s.Profile, Gate: t.gate, Raw: s.Raw, HSTS: s.HSTS,
-		StripRequest: s.Strip[0], StripResponse: s.Strip[1], Limits: s.Limits, Log: t.log, Report: t.report,
+		StripRequest: s.Strip[0], StripResponse: s.Strip[1], Limits: s.Limits, Log: t.log,
+		Report: func(r *terminate.Request) {
+			t.counts.count(x.name, r)
+			t.report(r)
+		},
 	}
-	err := errors.Join(t.addCertificates(ctx, &cfg, s), t.addPreauth(ctx, &cfg, s.Preauth), t.addClients(ctx, &cfg, s.Clients))
+	err := errors.Join(t.addCertificates(ctx, &cfg, x), t.addPreauth(ctx, &cfg, x), t.addClients(ctx, &cfg, s.Clients))
 	if err != nil {
 		stop()
 		return nil, err
@@ -164,7 +178,8 @@ func (t *terminators) begin(s *config.Terminate) (*terminator, error) {
 	return x, nil
 }
 
-func (t *terminators) addCertificates(ctx context.Context, cfg *terminate.Config, s *config.Terminate) error {
+func (t *terminators) addCertificates(ctx context.Context, cfg *terminate.Config, x *terminator) error {
+	s := x.settings
 	if s.ACME != nil {
 		m, err := acmeManager(s.ACME)
 		if err != nil {
@@ -180,6 +195,9 @@ func (t *terminators) addCertificates(ctx context.Context, cfg *terminate.Config
 		return err
 	}
 	cfg.Certificates = f.Get
+	x.expires = func() time.Time { return f.Get().Expires() }
+	warning := &expiry{log: t.log, route: x.name.Route, ends: x.expires}
+	go warning.watch(ctx)
 	go f.Watch(ctx, t.changed("certificates", s.Certificates[0].Certificate))
 	return nil
 }
@@ -206,7 +224,8 @@ func acmeManager(a *config.ACME) (*autocert.Manager, error) {
 // acmeTimeout is for one request to an authority.
 const acmeTimeout = 30 * time.Second
 
-func (t *terminators) addPreauth(ctx context.Context, cfg *terminate.Config, p *config.Preauth) error {
+func (t *terminators) addPreauth(ctx context.Context, cfg *terminate.Config, x *terminator) error {
+	p := x.settings.Preauth
 	if p == nil {
 		return nil
 	}
@@ -218,7 +237,10 @@ func (t *terminators) addPreauth(ctx context.Context, cfg *terminate.Config, p *
 	if err != nil {
 		return err
 	}
-	cfg.Preauth = &terminate.Preauth{Secrets: f.Get, Exempt: exempt, ExemptWebSocket: p.ExemptWebSocket, BasePath: p.BasePath}
+	cfg.Preauth = &terminate.Preauth{
+		Secrets: f.Get, Exempt: exempt, ExemptWebSocket: p.ExemptWebSocket, BasePath: p.BasePath,
+		Used: func(label string) { t.counts.accepted(x.name, label) },
+	}
 	go f.Watch(ctx, t.changed("pre-auth secrets", p.SecretsFile))
 	return nil
 }
@@ -255,7 +277,22 @@ func (s *service) newTerminators(loops int) *terminators {
 	return &terminators{
 		log: s.log, gate: terminate.NewGate(runtime.GOMAXPROCS(0) - loops), // the engine sees to one at least
 		report: func(r *terminate.Request) { s.access.Load().AddRequest(r) },
+		counts: newRequests(),
 	}
+}
+
+// requests is what the admin server shows of routes that terminate TLS.
+func (s *service) requests() *admin.Requests {
+	all := s.ends.counts.totals()
+	all.Expires = map[admin.RouteName]time.Time{}
+	s.ends.mu.Lock()
+	defer s.ends.mu.Unlock()
+	for _, x := range s.ends.running {
+		if x.expires != nil {
+			all.Expires[x.name] = x.expires()
+		}
+	}
+	return all
 }
 
 // upstream is the pool of a route as its terminator sees it.

@@ -35,6 +35,7 @@ type Source struct {
 	Stats    func() *l4.Stats // safe for concurrent use
 	Dropped  func() uint64    // access log records dropped; nil: none
 	Health   func() *Health   // of the servers; nil: nobody asks
+	Requests func() *Requests // on routes that terminate TLS; nil: nobody asks
 	Draining func() bool      // the process takes no new connections; nil: never
 	Version  string           // of the program
 	Commit   string           // it was built from; "" when unknown
@@ -46,6 +47,35 @@ type Health struct {
 	Checks    []health.Status                     // of the servers that are probed
 	Changes   map[Change]uint64                   // how often each happened
 	Ejections map[*balancer.Server]health.Ejected // for how much longer, and why
+}
+
+// Requests is what happened on routes that terminate TLS.
+type Requests struct {
+	Answered map[Answer]uint64
+	Refused  map[Denial]uint64
+	Secrets  map[Secret]uint64
+	Expires  map[RouteName]time.Time // the first of a route's certificates
+}
+
+// RouteName is a route of a listener.
+type RouteName struct{ Listener, Route string }
+
+// Answer is a status that requests of a route were answered with; 0: none was.
+type Answer struct {
+	RouteName
+	Status int
+}
+
+// Denial is why a route asked no server, in a word.
+type Denial struct {
+	RouteName
+	Reason string
+}
+
+// Secret is a pre-auth secret of a route, by label.
+type Secret struct {
+	RouteName
+	Label string
 }
 
 // Change is something that happened to a server.

@@ -30,6 +30,17 @@ func servers(t *testing.T) []*balancer.Server {
 
 // checked is what is known of two servers, one of them with a certificate that
 // ends soon.
+// requested is what the requests of a route that terminates TLS were.
+func requested() *Requests {
+	at := RouteName{":443", "apps.example.com"}
+	return &Requests{
+		Answered: map[Answer]uint64{{at, 200}: 7, {at, 403}: 2},
+		Refused:  map[Denial]uint64{{at, "preauth"}: 2},
+		Secrets:  map[Secret]uint64{{at, "current"}: 7},
+		Expires:  map[RouteName]time.Time{at: time.Unix(1800000000, 0)},
+	}
+}
+
 func checked(srv []*balancer.Server) *Health {
 	at := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
 	return &Health{
@@ -69,11 +80,12 @@ func source(t *testing.T) Source {
 		KeptBytes: 4096, Pipes: 2, Paused: 1,
 	}
 	return Source{
-		Stats:   func() *l4.Stats { return stats },
-		Dropped: func() uint64 { return 9 },
-		Health:  func() *Health { return checked(srv) },
-		Version: "v1.2.3",
-		Commit:  "abc",
+		Stats:    func() *l4.Stats { return stats },
+		Dropped:  func() uint64 { return 9 },
+		Health:   func() *Health { return checked(srv) },
+		Requests: requested,
+		Version:  "v1.2.3",
+		Commit:   "abc",
 	}
 }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,6 +80,15 @@ var (
 	certificateProblem = gauge("culvert_server_certificate_problem",
 		"1 if that certificate has ended, is for another name, or of an unknown authority.", "pool", "server")
 
+	requests = counter("culvert_requests_total",
+		"Requests on routes that terminate TLS, by the status of the answer; 0 if there was none.", "listener", "route", "status")
+	requestsRefused = counter("culvert_requests_refused_total",
+		"The part of them that was answered without asking a server.", "listener", "route", "reason")
+	preauthAccepted = counter("culvert_preauth_accepted_total",
+		"Requests let in by a pre-auth secret.", "listener", "route", "secret")
+	routeCertificate = gauge("culvert_certificate_expiry_timestamp_seconds",
+		"When the first certificate of a route that terminates TLS ends.", "listener", "route")
+
 	connectionsLimit = gauge("culvert_connections_limit",
 		"Connections that the process serves at most.")
 	keptBytes = gauge("culvert_kept_bytes",
@@ -97,6 +107,7 @@ var metrics = []*metric{
 	connections, connectionsActive, connectionsEnded, rejects, routeConnections,
 	serverConnections, serverActive, serverBytes, attemptsFailed, failovers,
 	serverUp, serverOut, serverChanges, poolPanics, checks, checkSeconds, certificateExpiry, certificateProblem,
+	requests, requestsRefused, preauthAccepted, routeCertificate,
 	connectionsLimit, keptBytes, pipes, listenersPaused, logDropped, buildInfo,
 }
 
@@ -126,6 +137,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s.pools(stats.Servers)
 	if c.src.Health != nil {
 		s.health(c.src.Health())
+	}
+	if c.src.Requests != nil {
+		s.requests(c.src.Requests())
 	}
 	s.add(connectionsLimit, float64(stats.MaxConnections))
 	s.add(keptBytes, float64(stats.KeptBytes))
@@ -222,6 +236,21 @@ func (s *samples) health(h *Health) {
 	}
 	for c, n := range h.Changes {
 		s.add(serverChanges, float64(n), c.Pool, c.Server, c.Event)
+	}
+}
+
+func (s *samples) requests(r *Requests) {
+	for a, n := range r.Answered {
+		s.add(requests, float64(n), a.Listener, a.Route, strconv.Itoa(a.Status))
+	}
+	for d, n := range r.Refused {
+		s.add(requestsRefused, float64(n), d.Listener, d.Route, d.Reason)
+	}
+	for x, n := range r.Secrets {
+		s.add(preauthAccepted, float64(n), x.Listener, x.Route, x.Label)
+	}
+	for at, when := range r.Expires {
+		s.add(routeCertificate, float64(when.Unix()), at.Listener, at.Route)
 	}
 }
 

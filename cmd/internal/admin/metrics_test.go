@@ -43,10 +43,20 @@ culvert_listeners_paused 1
 # HELP culvert_pipes Pipes open for splicing, in use or pooled.
 # TYPE culvert_pipes gauge
 culvert_pipes 2
+# HELP culvert_preauth_accepted_total Requests let in by a pre-auth secret.
+# TYPE culvert_preauth_accepted_total counter
+culvert_preauth_accepted_total{listener=":443",route="apps.example.com",secret="current"} 7
 # HELP culvert_rejects_total Connections that ended before a server answered.
 # TYPE culvert_rejects_total counter
 culvert_rejects_total{listener=":443",reason="hello_timeout"} 20
 culvert_rejects_total{listener=":443",reason="malformed"} 10
+# HELP culvert_requests_refused_total The part of them that was answered without asking a server.
+# TYPE culvert_requests_refused_total counter
+culvert_requests_refused_total{listener=":443",reason="preauth",route="apps.example.com"} 2
+# HELP culvert_requests_total Requests on routes that terminate TLS, by the status of the answer; 0 if there was none.
+# TYPE culvert_requests_total counter
+culvert_requests_total{listener=":443",route="apps.example.com",status="200"} 7
+culvert_requests_total{listener=":443",route="apps.example.com",status="403"} 2
 # HELP culvert_route_connections_total Connections that a route took.
 # TYPE culvert_route_connections_total counter
 culvert_route_connections_total{listener=":443",pool="",route="default"} 5
@@ -72,7 +82,8 @@ culvert_server_connections_total{pool="mattermost",server="app-1"} 40
 var ours = []string{
 	"culvert_access_log_dropped_total", "culvert_attempts_failed_total", "culvert_connections_active",
 	"culvert_connections_ended_total", "culvert_connections_total", "culvert_failovers_total",
-	"culvert_kept_bytes", "culvert_listeners_paused", "culvert_pipes", "culvert_rejects_total",
+	"culvert_kept_bytes", "culvert_listeners_paused", "culvert_pipes", "culvert_preauth_accepted_total", "culvert_rejects_total",
+	"culvert_requests_refused_total", "culvert_requests_total",
 	"culvert_route_connections_total", "culvert_server_bytes_total",
 	"culvert_server_connections_active", "culvert_server_connections_total",
 }

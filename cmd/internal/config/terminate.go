@@ -368,6 +368,8 @@ func (d *decoder) headerRules(n ast.Node) (all []string) {
 // A Termination is a route whose TLS ends here.
 type Termination struct {
 	Key      string // tells it from others of the file, also after a reload
+	Listener string
+	Name     string // its server names, joined with commas
 	Settings *Terminate
 	Routes   []*l4.Route // of cfg, one for each name; who serves them sets their Handler
 }
@@ -378,8 +380,9 @@ func (f *File) Terminations(cfg *l4.Config) (all []Termination) {
 		next := 0
 		for _, r := range l.routes {
 			if r.terminate != nil {
+				name := strings.Join(texts(r.names), ",")
 				all = append(all, Termination{
-					Key:      fmt.Sprintf("%s %s %s", l.name.text, strings.Join(texts(r.names), ","), strings.Join(texts(r.alpn), ",")),
+					Key: fmt.Sprintf("%s %s %s", l.name.text, name, strings.Join(texts(r.alpn), ",")), Listener: l.name.text, Name: name,
 					Settings: r.terminate, Routes: cfg.Listeners[i].Table.Routes()[next : next+len(r.names)],
 				})
 			}
