@@ -136,6 +136,10 @@ func answer(cfg *l4.Config, q *question, client netip.Addr) (*explanation, error
 		return nil, err
 	}
 	e := &explanation{Listener: l.Name, Client: client.String()}
+	if l.Table == nil && l.Pool == nil {
+		e.Why = "plain HTTP: every request is sent to the same address with https"
+		return e, nil
+	}
 	if l.Table == nil {
 		e.Why = "plain TCP: no hello is read"
 		e.follow(l.Pool, client)
@@ -153,6 +157,9 @@ func answer(cfg *l4.Config, q *question, client netip.Addr) (*explanation, error
 		e.Sees = "the connection is closed without a word"
 	case l4.Forward, l4.Handle:
 		e.follow(match.Route.Pool, client)
+	}
+	if match.Route.Action == l4.Handle {
+		e.note("TLS ends in culvert: each request goes this way by itself, if it is let in")
 	}
 	return e, nil
 }

@@ -399,3 +399,22 @@ func TestRequestsAreLogged(t *testing.T) {
 		t.Errorf("logged %v", r)
 	}
 }
+
+// TestExplainTerminated: explain says where TLS ends, and of a redirect that
+// it is one.
+func TestExplainTerminated(t *testing.T) {
+	s := startSite(t, "hsts: 1d")
+	s.rewrite("listeners:\n", "listeners:\n  - {address: \"127.0.0.1:0\", name: clear, redirect: https}\n")
+	for args, want := range map[string]string{
+		"--listener site --sni " + siteName: "TLS ends in culvert",
+		"--listener clear":                  "sent to the same address with https",
+	} {
+		out, status := culvert(t, append([]string{"explain", s.file, "--client", "192.0.2.7"}, strings.Fields(args)...)...)
+		if status != 0 || !strings.Contains(out, want) {
+			t.Errorf("%s: status %d\n%s", args, status, out)
+		}
+	}
+	if out, status := culvert(t, "check", s.file); status != 0 {
+		t.Errorf("check: status %d\n%s", status, out)
+	}
+}
