@@ -150,12 +150,20 @@ func TestPollerReportsWhatItWasToldTo(t *testing.T) {
 // silence it is parked again, with its deadline.
 func TestPollerIsEagerWhileEventsComeAndParksAfterwards(t *testing.T) {
 	p := newPoller(t)
-	for !p.eager {
-		p.Poll()
+	byItself := false
+	for tries := 0; tries < 100 && !byItself; tries++ { // on a busy machine the wake may come too late for it
+		for !p.eager {
+			p.Poll()
+		}
+		go p.Wake()
+		n, parked := p.Wait(time.Time{})
+		if n != 1 {
+			t.Fatalf("got %d events, want one", n)
+		}
+		byItself = !parked
 	}
-	go p.Wake()
-	if n, parked := p.Wait(time.Time{}); n != 1 || parked {
-		t.Errorf("got %d events, parked %v; want one, by itself", n, parked)
+	if !byItself {
+		t.Error("it parked each time, want it to wait by itself")
 	}
 	deadline := time.Now().Add(5 * eagerWait)
 	if n, parked := p.Wait(deadline); n != 0 || !parked || time.Now().Before(deadline) {
