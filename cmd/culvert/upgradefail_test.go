@@ -268,13 +268,12 @@ func TestSignalsAtAnUpgrade(t *testing.T) {
 	}
 }
 
-// listening returns where the listener of that name was last bound.
+// listening returns where the listener of that name was last bound, once it was.
 func (r *runProcess) listening(name string) string {
 	r.t.Helper()
-	all := regexp.MustCompile(`listening on (\S+)" listener=`+name+`\n`).FindAllStringSubmatch(r.text(), -1)
-	if len(all) == 0 {
-		r.t.Fatalf("no listener %s in\n%s", name, r.text())
-	}
+	bound := `listening on (\S+)" listener=` + name + `\n`
+	r.expect(bound)
+	all := regexp.MustCompile(bound).FindAllStringSubmatch(r.text(), -1)
 	return all[len(all)-1][1]
 }
 
