@@ -43,7 +43,8 @@ type terminator struct {
 	name     admin.RouteName
 	expires  func() time.Time // when the first of its certificates ends; nil: it has none of its own
 	server   *terminate.Server
-	stop     context.CancelFunc // looks at its files no more
+	follow   []func()           // look at its files, once server is there
+	stop     context.CancelFunc // looks at them no more
 }
 
 // Handle is l4.Handler's.
@@ -169,12 +170,16 @@ func (t *terminators) begin(of config.Termination) (*terminator, error) {
 			t.report(r)
 		},
 	}
-	err := errors.Join(t.addCertificates(ctx, &cfg, x), t.addPreauth(ctx, &cfg, x), t.addClients(ctx, &cfg, s.Clients))
+	err := errors.Join(t.addCertificates(ctx, &cfg, x), t.addPreauth(ctx, &cfg, x), t.addClients(ctx, &cfg, x))
 	if err != nil {
 		stop()
 		return nil, err
 	}
 	x.server = terminate.New(cfg)
+	for _, f := range x.follow {
+		go f()
+	}
+	x.follow = nil
 	return x, nil
 }
 
@@ -197,8 +202,7 @@ func (t *terminators) addCertificates(ctx context.Context, cfg *terminate.Config
 	cfg.Certificates = f.Get
 	x.expires = func() time.Time { return f.Get().Expires() }
 	warning := &expiry{log: t.log, route: x.name.Route, ends: x.expires}
-	go warning.watch(ctx)
-	go f.Watch(ctx, t.changed("certificates", s.Certificates[0].Certificate))
+	x.follow = append(x.follow, func() { warning.watch(ctx) }, func() { f.Watch(ctx, t.changed("certificates", s.Certificates[0].Certificate)) })
 	return nil
 }
 
@@ -241,11 +245,12 @@ func (t *terminators) addPreauth(ctx context.Context, cfg *terminate.Config, x *
 		Secrets: f.Get, Exempt: exempt, ExemptWebSocket: p.ExemptWebSocket, BasePath: p.BasePath,
 		Used: func(label string) { t.counts.accepted(x.name, label) },
 	}
-	go f.Watch(ctx, t.changed("pre-auth secrets", p.SecretsFile))
+	x.follow = append(x.follow, func() { f.Watch(ctx, t.changed("pre-auth secrets", p.SecretsFile)) })
 	return nil
 }
 
-func (t *terminators) addClients(ctx context.Context, cfg *terminate.Config, c *config.ClientCertificates) error {
+func (t *terminators) addClients(ctx context.Context, cfg *terminate.Config, x *terminator) error {
+	c := x.settings.Clients
 	if c == nil {
 		return nil
 	}
@@ -256,7 +261,15 @@ func (t *terminators) addClients(ctx context.Context, cfg *terminate.Config, c *
 	}
 	cfg.Clients = &terminate.CertPolicy{Authorities: f.Get, Optional: c.Optional, Strict: c.Strict, Unauthorized: c.Unauthorized}
 	cfg.CertHeaders = c.Headers
-	go f.Watch(ctx, t.changed("authorities of client certificates", c.CA))
+	said := t.changed("authorities of client certificates", c.CA)
+	x.follow = append(x.follow, func() {
+		f.Watch(ctx, func(err error) {
+			said(err)
+			if err == nil && c.Recheck {
+				t.log.Info("checked the client certificates of open connections", "route", x.name.Route, "closed", x.server.Recheck())
+			}
+		})
+	})
 	return nil
 }
 

@@ -18,12 +18,20 @@ var errNoCertificate = errors.New("no certificate for this name")
 
 // certificateFor returns the certificate for a client: of the files if there
 // are any, else of the authority.
-func (c *Config) certificateFor(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Config) certificateFor(hello *tls.ClientHelloInfo) (cert *tls.Certificate, err error) {
 	if c.Certificates != nil && !asksForProof(hello) {
 		return c.Certificates().For(hello)
 	}
 	if c.ACME == nil {
 		return nil, errNoCertificate
 	}
-	return c.ACME.Manager.GetCertificate(hello)
+	g, ok := hello.Conn.(*gated)
+	if !ok {
+		return c.ACME.Manager.GetCertificate(hello)
+	}
+	// The authority asks for its proof in handshakes that need a place, too.
+	if e := g.outside(func() { cert, err = c.ACME.Manager.GetCertificate(hello) }); e != nil {
+		return nil, e
+	}
+	return cert, err
 }

@@ -1,6 +1,7 @@
 package terminate
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -43,6 +44,9 @@ func loadPair(f KeyPair) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	pair, err := tls.X509KeyPair(cert, key)
+	if err == nil && bytes.Count(cert, []byte("-----BEGIN CERTIFICATE-----")) != len(pair.Certificate) {
+		err = errors.New("a certificate of the chain cannot be read")
+	}
 	if err != nil {
 		return pair, fmt.Errorf("%s with %s: %w", f.Certificate, f.Key, err)
 	}

@@ -55,7 +55,7 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 		return x
 	}
 	x.patience() // with what an earlier exchange left not even a 100 Continue might go out
-	if r.Body != http.NoBody {
+	if r.ContentLength != 0 {
 		x.awaitBody() // also what net/http reads of a body that nobody wanted
 	}
 	return x
@@ -68,7 +68,9 @@ func (x *exchange) done() {
 	x.over = true
 	x.mu.Unlock()
 	if !x.streams && !x.report.Upgraded {
-		x.patience() // for what net/http has not sent yet
+		// For what net/http has not sent yet; it may read the rest of a body
+		// before, which has its own time.
+		_ = x.control.SetWriteDeadline(time.Now().Add(2 * x.server.limits.BodyTimeout))
 	}
 	if x.server.cfg.Report == nil {
 		return
@@ -198,6 +200,7 @@ type body struct {
 	x       *exchange
 	touched atomic.Bool // a byte was asked for
 	ended   atomic.Bool // all of it was read
+	failed  atomic.Pointer[bodyError]
 }
 
 // bodyError is why a body could not be read: the client's doing.
@@ -225,7 +228,9 @@ func (b *body) Read(p []byte) (int, error) {
 		b.x.restBody()
 	}
 	if err != nil && err != io.EOF {
-		err = &bodyError{err}
+		failed := &bodyError{err}
+		b.failed.Store(failed)
+		return n, failed
 	}
 	return n, err
 }

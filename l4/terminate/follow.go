@@ -23,7 +23,8 @@ type Followed[T any] struct {
 	files []string
 	now   atomic.Pointer[T]
 	seen  []stamp
-	told  string // the last error
+	next  []stamp // what they are at the moment, where that is not seen
+	told  string  // the last error
 }
 
 // stamp tells one state of a file from another.
@@ -62,11 +63,13 @@ func (f *Followed[T]) Watch(ctx context.Context, changed func(error)) {
 	}
 }
 
-// look loads the value when the files are not what they were. Files that
+// look loads the value when the files are not what they were, and stay what
+// they are from one look to the next: half a file may make sense. Files that
 // change while they are read are read again the next time.
 func (f *Followed[T]) look(changed func(error)) {
 	at := stamps(f.files)
-	if slices.Equal(at, f.seen) {
+	if slices.Equal(at, f.seen) || !slices.Equal(at, f.next) {
+		f.next = at
 		return
 	}
 	v, err := f.load()

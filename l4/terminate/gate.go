@@ -39,6 +39,15 @@ type gated struct {
 	gate *Gate
 	ctx  context.Context
 	held bool
+	in   *roster // nil: nobody asks for certificates
+}
+
+// Close is net.Conn's.
+func (c *gated) Close() error {
+	if c.in != nil {
+		c.in.remove(c)
+	}
+	return c.Conn.Close()
 }
 
 func (c *gated) begin() error {
@@ -55,14 +64,20 @@ func (c *gated) end() {
 }
 
 // Read is io.Reader's.
-func (c *gated) Read(b []byte) (int, error) {
-	if !c.held {
-		return c.Conn.Read(b)
-	}
-	c.gate.leave()
-	n, err := c.Conn.Read(b)
-	if e := c.begin(); e != nil {
+func (c *gated) Read(b []byte) (n int, err error) {
+	if e := c.outside(func() { n, err = c.Conn.Read(b) }); e != nil {
 		return 0, e
 	}
 	return n, err
+}
+
+// outside has f wait for somebody without a place at the gate.
+func (c *gated) outside(f func()) error {
+	if !c.held {
+		f()
+		return nil
+	}
+	c.gate.leave()
+	f()
+	return c.begin()
 }

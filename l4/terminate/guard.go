@@ -41,12 +41,26 @@ func (s *Server) admit(x *exchange, r *http.Request) (leaf *x509.Certificate, ok
 		x.refuse(http.StatusMethodNotAllowed, "method")
 		return nil, false
 	}
-	if _, err := rawPath(r); err != nil || r.ProtoMajor > 1 && !strings.HasPrefix(r.RequestURI, "/") {
+	if _, err := rawPath(r); err != nil || malformed(r) {
 		x.refuse(http.StatusBadRequest, "target")
 		return nil, false
 	}
 	leaf, ok = s.certificateOf(x, r)
 	return leaf, ok && s.preauthorised(x, r)
+}
+
+// malformed reports whether a request of HTTP/2 is, in ways that net/http lets
+// through (RFC 9113 sections 8.1.1 and 8.3.1).
+func malformed(r *http.Request) bool {
+	if r.ProtoMajor < 2 {
+		return false
+	}
+	for _, length := range r.Header["Content-Length"] {
+		if n, err := strconv.ParseUint(length, 10, 63); err != nil || int64(n) != r.ContentLength {
+			return true
+		}
+	}
+	return !strings.HasPrefix(r.RequestURI, "/")
 }
 
 // certificateOf returns the client's certificate, nil if it needs none.

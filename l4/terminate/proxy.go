@@ -24,7 +24,7 @@ func (s *Server) proxy(x *exchange, r *http.Request, leaf *x509.Certificate) {
 		return
 	}
 	var b *body
-	if r.Body != nil && r.Body != http.NoBody {
+	if r.ContentLength != 0 { // HTTP/2 has a Body even if there is none
 		b = x.bodyOf(r)
 	}
 	var got *http.Response
@@ -154,11 +154,14 @@ func (s *Server) modify(res *http.Response) error {
 
 // failed answers when no server did.
 func (s *Server) failed(x *exchange, err error) {
+	if x.body != nil {
+		if failed := x.body.failed.Load(); failed != nil { // net/http cancels the request as well
+			s.badBody(x, errors.Join(failed, err))
+			return
+		}
+	}
 	status := http.StatusBadGateway
-	switch fault := (*bodyError)(nil); {
-	case errors.As(err, &fault):
-		s.badBody(x, fault)
-		return
+	switch {
 	case errors.Is(err, context.Canceled):
 		x.abandon()
 	case errors.Is(err, errNoServer):
@@ -172,7 +175,7 @@ func (s *Server) failed(x *exchange, err error) {
 }
 
 // badBody answers when the client did not send the body that it promised.
-func (s *Server) badBody(x *exchange, err *bodyError) {
+func (s *Server) badBody(x *exchange, err error) {
 	var network net.Error
 	switch {
 	case tooLarge(err):

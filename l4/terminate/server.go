@@ -80,6 +80,7 @@ type Server struct {
 	front    atomic.Pointer[front]
 	upstream atomic.Pointer[Upstream]
 	carrier  *carrier
+	roster   roster
 }
 
 // New returns a Server, which has no servers behind it before SetUpstream.
@@ -153,6 +154,10 @@ func (s *Server) handshake(c Conn, deadline time.Time) (*tls.Conn, error) {
 		return nil, err
 	}
 	_ = c.SetDeadline(time.Time{})
+	if s.cfg.Clients != nil {
+		g.in = &s.roster
+		s.roster.add(g, conn)
+	}
 	return conn, nil
 }
 

@@ -53,6 +53,7 @@ type ClientCertificates struct {
 	Optional     bool
 	Strict       bool // refuse in the handshake
 	Unauthorized bool // 401 instead of 400
+	Recheck      bool // close connections whose certificate was revoked
 	Headers      terminate.HeaderNames
 }
 
@@ -266,6 +267,7 @@ func (d *decoder) clientCertificates(n ast.Node) *ClientCertificates {
 		"required":       func(n ast.Node) { c.Optional = !d.toggle(n) },
 		"refuse":         func(n ast.Node) { c.Strict = d.oneOf(n, "page", "handshake") == "handshake" },
 		"status":         func(n ast.Node) { c.Unauthorized = d.integer(n, 400, 401) == 401 },
+		"recheck":        func(n ast.Node) { c.Recheck = d.toggle(n) },
 		"header":         func(n ast.Node) { c.Headers.Cert = d.headerName(n) },
 		"subject_header": func(n ast.Node) { c.Headers.SubjectDN = d.headerName(n) },
 		"email":          func(n ast.Node) { c.Headers.Email = d.emailSource(n) },

@@ -143,6 +143,7 @@ func terminateEffects() []effect {
 		{inClients, "refuse: handshake", func(l loaded) any { return terminated(l).Clients.Strict }, true},
 		{inClients, "refuse: page", func(l loaded) any { return terminated(l).Clients.Strict }, false},
 		{inClients, "status: 401", func(l loaded) any { return terminated(l).Clients.Unauthorized }, true},
+		{inClients, "recheck: on", func(l loaded) any { return terminated(l).Clients.Recheck }, true},
 		{inClients, "header: X-Cert", func(l loaded) any { return terminated(l).Clients.Headers.Cert }, "X-Cert"},
 		{inClients, "subject_header: X-DN", func(l loaded) any { return terminated(l).Clients.Headers.SubjectDN }, "X-DN"},
 		{inClients, "email: san", func(l loaded) any { return terminated(l).Clients.Headers.Email }, terminate.EmailSAN},

@@ -1,0 +1,743 @@
+package terminate
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"culvert/balancer"
+)
+
+// eachProtocol runs a test for HTTP/1.1 and HTTP/2.
+func eachProtocol(t *testing.T, f func(t *testing.T, protocol string)) {
+	for _, p := range protocols {
+		t.Run(p, func(t *testing.T) { f(t, p) })
+	}
+}
+
+// spoof is a request with everything in it that a client has no say in, in all
+// spellings.
+func spoof(t *testing.T) *http.Request {
+	q := newRequest(t, "GET", "/api/v4/users/me", nil)
+	for _, name := range []string{
+		"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Real-IP", "Forwarded",
+		"X-SSL-Client-Cert", "X-SSL-Client-Cert-Subject-DN", SecretHeader,
+	} {
+		for _, s := range spellings(name) {
+			q.Header[textproto.CanonicalMIMEHeaderKey(s)] = []string{"spoofed", "again"}
+		}
+	}
+	q.Header.Set("Cookie", "MMAUTHTOKEN=a; MMCSRF=b")
+	q.Header.Set("Origin", "https://"+chat)
+	q.Header.Set("Accept-Encoding", "br")
+	q.Header["User-Agent"] = nil
+	return q
+}
+
+// What reaches the server is what the client sent, without what it has no say
+// in, and with what it is told by culvert.
+func TestRequestHeaders(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{Config: Config{StripRequest: []string{"X-Mine-*"}}}, server.addr)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		q := spoof(t)
+		q.Host = chat + ":8443"
+		q.Header.Set("X-Mine-A", "a")
+		if got := r.do(r.client(protocol), q); got.StatusCode != 200 {
+			t.Fatalf("got %s", got.Status)
+		}
+		if wire := server.wire(); strings.Contains(wire, "spoofed") {
+			t.Errorf("the server got %q", wire)
+		}
+		got := server.take()[0]
+		want := http.Header{
+			"Cookie": {"MMAUTHTOKEN=a; MMCSRF=b"}, "Origin": {"https://" + chat}, "Accept-Encoding": {"br"},
+			"X-Forwarded-For": {"127.0.0.1"}, "X-Real-Ip": {"127.0.0.1"}, "X-Forwarded-Proto": {"https"},
+		}
+		if diff := cmp.Diff(want, got.Header); diff != "" {
+			t.Errorf("headers (-want +got):\n%s", diff)
+		}
+		if got.Host != chat+":8443" || got.Proto != "HTTP/1.1" || got.Target != "/api/v4/users/me" {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// What Connection lists goes, what culvert sets stays.
+func TestConnectionListsNothingThatIsSet(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	r.raw("GET / HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close, X-Forwarded-Proto, X-Real-IP, x-forwarded-for, X-A\r\nX-A: a\r\nX-B: b\r\nTE: trailers\r\nTrailer: X-C\r\n\r\n", 1)
+	got := server.take()[0]
+	want := http.Header{"X-B": {"b"}, "X-Forwarded-For": {"127.0.0.1"}, "X-Real-Ip": {"127.0.0.1"}, "X-Forwarded-Proto": {"https"}}
+	if diff := cmp.Diff(want, got.Header); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
+// Paths and queries reach the server byte for byte.
+func TestTargetsAreUntouched(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	targets := []string{
+		"/", "/?", "/a?", "/a?b=c;d=e", "/a?%", "/a?%zz&b=%2", "/a?b=c&b=d&;&", "/a?b=%00", "/a?http://x/y?z", "/a??",
+		"/a%2fb", "/a%2Fb", "/%61", "/a%20b", "/%e2%82%ac", "/%E2%82%AC", "/a%25b", "/a%3fb", "/a%3Bb", "/a+b",
+		"/a;b=c", "/a,b", "/a:b", "/a@b", "/a=b", "/a&b", "/a$b", "/a!b", "/a*b", "/a'b", "/(a)", "/[a]", "/~a", "/-._~",
+		"/{a}", "/a|b", "/a^b", "/a`b", "/a\"b", "/<a>", "/a\\b", "/a\xff", "/é",
+		"//a", "//a//b", "/a//", "/a/./b", "/a/../b", "/a/..", "/.", "/a/%2e%2e/b",
+		"/static/%2e%2e/a",
+	}
+	send := map[string]func(target string) string{
+		"HTTP/1.1": func(target string) string {
+			return fmt.Sprint(len(r.raw("GET "+target+" HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close\r\n\r\n", 1)))
+		},
+		"HTTP/2.0": func(target string) string {
+			h := r.http2()
+			h.request(1, true, ":method", "GET", ":scheme", "https", ":path", target, ":authority", chat)
+			return h.status(1)
+		},
+	}
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		for _, target := range targets {
+			status := send[protocol](target)
+			got := server.take()
+			if len(got) != 1 || got[0].Target != target {
+				t.Errorf("%q: got %s, and %+v at the server", target, status, got)
+			}
+		}
+	})
+}
+
+// The response of the server is the client's, without what only culvert may
+// say, and with HSTS.
+func TestResponseHeaders(t *testing.T) {
+	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h["X-Reject-Reason"] = []string{"pre-auth"}
+		h["x-reject-reason"] = []string{"pre-auth"}
+		h["X_Reject_Reason"] = []string{"pre-auth"}
+		h["X-Version-Id"] = []string{"10.0.0"}
+		h["Set-Cookie"] = []string{"a=b; Secure", "c=d; HttpOnly"}
+		h["Strict-Transport-Security"] = []string{"max-age=1"}
+		h["X-Debug-A"] = []string{"a"}
+		h["Connection"] = []string{"X-Hop"}
+		h["X-Hop"] = []string{"a"}
+		h["Keep-Alive"] = []string{"timeout=5"}
+		h["Content-Type"] = nil
+		w.WriteHeader(299)
+		_, _ = io.WriteString(w, "<html>")
+	})
+	r := startRig(t, setting{Config: Config{HSTS: time.Hour, StripResponse: []string{"X-Debug-*"}}}, server.addr)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		got := r.get(protocol, "/")
+		got.Header.Del("Date")
+		want := http.Header{
+			"X-Version-Id": {"10.0.0"}, "Set-Cookie": {"a=b; Secure", "c=d; HttpOnly"},
+			"Strict-Transport-Security": {"max-age=3600"}, "Content-Length": {"6"},
+		}
+		if diff := cmp.Diff(want, got.Header); diff != "" || got.StatusCode != 299 || got.body != "<html>" {
+			t.Errorf("status %d, body %q, headers (-want +got):\n%s", got.StatusCode, got.body, diff)
+		}
+	})
+}
+
+// Header names of HTTP/1.1 responses keep their usual case, which some apps
+// compare with.
+func TestResponseHeaderCase(t *testing.T) {
+	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Version-Id", "1") })
+	r := startRig(t, setting{}, server.addr)
+	conn := r.dial(r.tls("http/1.1"))
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close\r\n\r\n")
+	b, err := io.ReadAll(conn)
+	if err != nil || !strings.Contains(string(b), "\r\nX-Version-Id: 1\r\n") || strings.Contains(string(b), "Server:") {
+		t.Errorf("got %q, %v", b, err)
+	}
+}
+
+// Responses that come before the response are passed on, cleaned.
+func TestEarlyHints(t *testing.T) {
+	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</a.css>; rel=preload")
+		w.Header().Set("X-Reject-Reason", "pre-auth")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Link")
+		_, _ = io.WriteString(w, "hello")
+	})
+	r := startRig(t, setting{}, server.addr)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		hints := make(chan http.Header, 9)
+		trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			if code == http.StatusEarlyHints {
+				hints <- http.Header(h)
+			}
+			return nil
+		}}
+		q := newRequest(t, "GET", "/", nil)
+		got := r.do(r.client(protocol), q.WithContext(httptrace.WithClientTrace(q.Context(), trace)))
+		if got.StatusCode != 200 || got.body != "hello" || got.Header.Get("Link") != "" {
+			t.Errorf("got %s, %q, %v", got.Status, got.body, got.Header)
+		}
+		select {
+		case h := <-hints:
+			if diff := cmp.Diff(http.Header{"Link": {"</a.css>; rel=preload"}}, h); diff != "" {
+				t.Errorf("hints (-want +got):\n%s", diff)
+			}
+		default:
+			t.Error("no hints")
+		}
+		if q := r.report(); q.Status != 200 || q.BytesOut != 5 {
+			t.Errorf("got the report %+v", q)
+		}
+	})
+}
+
+// Trailers of responses, announced and not, are passed on; those of requests
+// are not, which nobody has looked at.
+func TestTrailers(t *testing.T) {
+	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "X-Announced")
+		_, _ = io.WriteString(w, "hello")
+		w.(http.Flusher).Flush()
+		w.Header().Set("X-Announced", "a")
+		w.Header().Set(http.TrailerPrefix+"X-Other", "b")
+	})
+	r := startRig(t, setting{}, server.addr)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		q := newRequest(t, "POST", "/", io.MultiReader(strings.NewReader("body")))
+		q.Trailer = http.Header{"X-Forwarded-For": {"192.0.2.1"}}
+		got := r.do(r.client(protocol), q)
+		if diff := cmp.Diff(http.Header{"X-Announced": {"a"}, "X-Other": {"b"}}, got.Trailer); diff != "" || got.body != "hello" {
+			t.Errorf("body %q, trailers (-want +got):\n%s", got.body, diff)
+		}
+		if wire := server.wire(); strings.Contains(wire, "192.0.2.1") || strings.Contains(wire, "Trailer") {
+			t.Errorf("the server got %q", wire)
+		}
+		server.take()
+	})
+}
+
+// Bodies are not compressed or decompressed on the way.
+func TestCompressedBodiesAreUntouched(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(bytes.Repeat([]byte("hello "), 10_000))
+	_ = z.Close()
+	server := startRecorder(t, func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("Accept-Encoding") == "gzip" {
+			w.Header().Set("Content-Encoding", "gzip")
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = w.Write(packed.Bytes())
+	})
+	r := startRig(t, setting{}, server.addr)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		for _, accept := range []string{"", "gzip"} {
+			q := newRequest(t, "GET", "/", nil)
+			if accept != "" {
+				q.Header.Set("Accept-Encoding", accept)
+			}
+			got := r.do(r.client(protocol), q)
+			if got.body != packed.String() || got.Header.Get("Content-Encoding") != accept {
+				t.Errorf("%q: got %d bytes, %v", accept, len(got.body), got.Header)
+			}
+			if got := server.take()[0].Header.Get("Accept-Encoding"); got != accept {
+				t.Errorf("the server got Accept-Encoding %q, want %q", got, accept)
+			}
+		}
+	})
+}
+
+// deadly is a server that takes requests and dies before it answers.
+func deadly(t *testing.T, requests *atomic.Int64) (addr string) {
+	return startScript(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readHead(r); err == nil {
+			requests.Add(1)
+		}
+	})
+}
+
+// moribund is a server that answers the first request of a connection and dies
+// on the second.
+func moribund(t *testing.T, second *atomic.Int64) (addr string) {
+	return startScript(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readHead(r); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		if _, err := readHead(r); err == nil {
+			second.Add(1)
+		}
+	})
+}
+
+// A request that changes something is sent once, whatever becomes of it.
+func TestPostIsNeverRepeated(t *testing.T) {
+	key := func(q *http.Request) { q.Header.Set("Idempotency-Key", "1") }
+	xkey := func(q *http.Request) { q.Header.Set("X-Idempotency-Key", "1") }
+	for _, tt := range []struct {
+		name, method, body string
+		change             func(*http.Request)
+	}{
+		{"a body", "POST", "hello", nil},
+		{"no body", "POST", "", nil},
+		{"a key", "POST", "hello", key},
+		{"a key, no body", "POST", "", key},
+		{"another key, no body", "POST", "", xkey},
+		{"PATCH", "PATCH", "hello", key},
+		{"PATCH without a body", "PATCH", "", key},
+		{"PUT whose body is gone", "PUT", "hello", nil},
+		{"an unknown method", "MOVE", "", key},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			eachProtocol(t, func(t *testing.T, protocol string) {
+				var first, second atomic.Int64
+				other := startRecorder(t, nil)
+				r := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, deadly(t, &first), other.addr)
+				post := func() answer {
+					q := newRequest(t, tt.method, "/", strings.NewReader(tt.body))
+					if tt.change != nil {
+						tt.change(q)
+					}
+					return r.do(r.client(protocol), q)
+				}
+				if got := post(); got.StatusCode != 502 {
+					t.Errorf("got %s, want 502", got.Status)
+				}
+				if n := first.Load(); n != 1 {
+					t.Errorf("the server got it %d times", n)
+				}
+				if got := other.take(); len(got) > 0 {
+					t.Errorf("another server got %+v", got)
+				}
+
+				// The same over a connection that was used before.
+				kept := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, moribund(t, &second), other.addr)
+				r = kept
+				if got := r.get(protocol, "/"); got.StatusCode != 200 {
+					t.Fatalf("got %s", got.Status)
+				}
+				if got := post(); got.StatusCode != 502 {
+					t.Errorf("kept alive: got %s, want 502", got.Status)
+				}
+				if n := second.Load(); n != 1 {
+					t.Errorf("kept alive: the server got it %d times", n)
+				}
+				if got := other.take(); len(got) > 0 {
+					t.Errorf("kept alive: another server got %+v", got)
+				}
+			})
+		})
+	}
+}
+
+// The key of a POST reaches the server all the same.
+func TestIdempotencyKeyIsPassedOn(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	q := newRequest(t, "POST", "/", nil)
+	q.Header.Set("Idempotency-Key", "1")
+	q.Header.Set("X-Idempotency-Key", "2")
+	r.do(r.client("HTTP/1.1"), q)
+	if h := server.take()[0].Header; h.Get("Idempotency-Key") != "1" || h.Get("X-Idempotency-Key") != "2" {
+		t.Errorf("the server got %v", h)
+	}
+}
+
+// A request that changes nothing goes to the next server, when one dies.
+func TestGetGoesToTheNextServer(t *testing.T) {
+	for _, method := range []string{"GET", "HEAD", "OPTIONS", "DELETE"} {
+		t.Run(method, func(t *testing.T) {
+			eachProtocol(t, func(t *testing.T, protocol string) {
+				var n atomic.Int64
+				other := startRecorder(t, nil)
+				dead := deadly(t, &n)
+				r := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, dead, other.addr)
+				if got := r.do(r.client(protocol), newRequest(t, method, "/a", nil)); got.StatusCode != 200 {
+					t.Errorf("got %s", got.Status)
+				}
+				if n.Load() != 1 || len(other.take()) != 1 {
+					t.Errorf("the first server got it %d times", n.Load())
+				}
+				if q := r.report(); q.Tries != 2 || q.Server != other.addr || q.Status != 200 {
+					t.Errorf("got the report %+v", q)
+				}
+				if diff := cmp.Diff([]string{other.addr}, r.served); diff != "" {
+					t.Errorf("served (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// A server that refuses the connection is left before it has a byte, whatever
+// the request.
+func TestRefusedServerIsLeft(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		server, dead := startRecorder(t, nil), nobodyAt(t)
+		r := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, dead, server.addr)
+		for _, body := range []string{"", "hello", strings.Repeat("x", 1<<20)} {
+			got := r.do(r.client(protocol), newRequest(t, "POST", "/", strings.NewReader(body)))
+			reached := server.take()
+			if got.StatusCode != 200 || len(reached) != 1 || reached[0].Body != body {
+				t.Errorf("%d bytes: got %s, %d requests", len(body), got.Status, len(reached))
+			}
+			if q := r.report(); q.Tries != 2 || q.Server != server.addr || q.BytesIn != int64(len(body)) {
+				t.Errorf("got the report %+v", q)
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if failed := r.outcomes[dead]; len(failed) != 3 || slices.Contains(failed, nil) {
+			t.Errorf("the outcomes of the dead server are %v", failed)
+		}
+		for _, err := range r.outcomes[server.addr] {
+			if err != nil {
+				t.Errorf("the outcome of the other is %v", err)
+			}
+		}
+	})
+}
+
+// Statuses of culvert's own, for want of an answer.
+func TestNoAnswer(t *testing.T) {
+	var n atomic.Int64
+	silent := func(t *testing.T) string {
+		return startScript(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
+	}
+	slow := Limits{ResponseTimeout: 50 * time.Millisecond}
+	says := func(s string) func(*testing.T) string {
+		return func(t *testing.T) string { return answering(t, s) }
+	}
+	for _, tt := range []struct {
+		name   string
+		server func(*testing.T) string
+		set    setting
+		want   int
+		tries  int
+	}{
+		{"refused", func(t *testing.T) string { return nobodyAt(t) }, setting{}, 502, 2},
+		{"all down", silent, setting{pool: func(c *balancer.Config) { c.Servers[0].Down, c.Servers[1].Down = true, true }}, 503, 0},
+		{"closed", func(t *testing.T) string { return deadly(t, &n) }, setting{}, 502, 2},
+		{"silent", silent, setting{Config: Config{Limits: slow}}, 504, 1},
+		{"one try", func(t *testing.T) string { return nobodyAt(t) }, setting{upstream: func(u *Upstream) { u.Tries = 1 }}, 502, 1},
+		{"no connection in time", silent, setting{upstream: func(u *Upstream) {
+			u.ConnectTimeout = time.Millisecond
+			u.Dial = func(ctx context.Context, _ *balancer.Server, _ Client) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+		}}, 504, 2},
+		{"no HTTP", says("hello\r\n\r\n"), setting{}, 502, 2},
+		{"HTTP/2", says("\x00\x00\x00\x04\x00\x00\x00\x00\x00"), setting{}, 502, 2},
+		{"headers without end", says("HTTP/1.1 200 OK\r\n" + strings.Repeat("A: "+strings.Repeat("b", 1000)+"\r\n", 400)), setting{}, 502, 2},
+		{"two lengths", says("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), setting{}, 502, 2},
+		{"101", says("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), setting{}, 502, 2},
+		{"101 without Upgrade", says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), setting{}, 502, 2},
+		{"status 42", says("HTTP/1.1 042 What\r\nContent-Length: 0\r\n\r\n"), setting{}, 502, 2},
+		{"status 000", says("HTTP/1.1 000 What\r\nContent-Length: 0\r\n\r\n"), setting{}, 502, 2},
+		{"only 103", says("HTTP/1.1 103 Early Hints\r\n\r\n"), setting{}, 502, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			eachProtocol(t, func(t *testing.T, protocol string) {
+				r := startRig(t, tt.set, tt.server(t), tt.server(t))
+				got := r.get(protocol, "/")
+				if got.StatusCode != tt.want || got.Header.Get("Cache-Control") != "no-store" {
+					t.Errorf("got %s, %v, want %d", got.Status, got.Header, tt.want)
+				}
+				if q := r.report(); q.Status != tt.want || q.Tries != tt.tries || q.Refused != "" {
+					t.Errorf("got the report %+v, want %d tries", q, tt.tries)
+				}
+			})
+		})
+	}
+}
+
+// A Server without servers says so.
+func TestNoUpstream(t *testing.T) {
+	r := startRig(t, setting{}, nobodyAt(t))
+	r.SetUpstream(nil)
+	if got := r.get("HTTP/1.1", "/"); got.StatusCode != 503 {
+		t.Errorf("got %s, want 503", got.Status)
+	}
+}
+
+// A client that leaves takes its request along.
+func TestAbortCancelsTheRequest(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		for _, body := range []string{"", "hello"} {
+			arrived, cancelled := make(chan bool, 1), make(chan bool, 1)
+			server := startRecorder(t, func(_ http.ResponseWriter, q *http.Request) {
+				arrived <- true
+				<-q.Context().Done()
+				cancelled <- true
+			})
+			r := startRig(t, setting{}, server.addr)
+			ctx, cancel := context.WithCancel(context.Background())
+			q := newRequest(t, "POST", "/", strings.NewReader(body)).WithContext(ctx)
+			done := make(chan error, 1)
+			client := r.client(protocol)
+			go func() {
+				_, err := client.Do(q)
+				done <- err
+			}()
+			<-arrived
+			cancel()
+			if err := <-done; err == nil {
+				t.Error("the request was not cancelled")
+			}
+			within(t, "the server's request ends", cancelled)
+			if q := r.report(); q.Refused != "client_gone" || q.Status != 0 || q.Server == "" {
+				t.Errorf("got the report %+v", q)
+			}
+		}
+	})
+}
+
+func within[T any](t testing.TB, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Errorf("not in %v: %s", patience, what)
+	}
+	return v
+}
+
+// A client that leaves while it sends is no server's fault, and what it meant
+// to send reaches nobody as a whole.
+func TestAbortInTheBody(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	for _, head := range []string{"Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "Transfer-Encoding: chunked\r\n\r\n9\r\nhel"} {
+		conn := r.dial(r.tls("http/1.1"))
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+chat+"\r\n"+head)
+		eventually(t, "the server gets the beginning", func() bool { return strings.Contains(server.wire(), "\r\n\r\n") })
+		conn.Close()
+		if q := r.report(); q.Refused != "client_gone" || q.Status != 0 {
+			t.Errorf("got the report %+v", q)
+		}
+		eventually(t, "the server gives up", func() bool {
+			server.mu.Lock()
+			defer server.mu.Unlock()
+			return len(server.all) == 1
+		})
+		if got := server.take(); !got[0].Cut {
+			t.Errorf("the server got %+v", got)
+		}
+	}
+}
+
+// Exactly the bound passes, and one byte more does not.
+func TestBodyBound(t *testing.T) {
+	const most = 64 << 10
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{Config: Config{Limits: Limits{MaxBody: most}}}, server.addr)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		for _, chunked := range []bool{false, true} {
+			for _, n := range []int{most - 1, most, most + 1, 10 * most} {
+				var body io.Reader = bytes.NewReader(make([]byte, n))
+				if chunked {
+					body = io.MultiReader(body)
+				}
+				res, err := r.client(protocol).Do(newRequest(t, "POST", "/", body))
+				if err != nil && n > 2*most {
+					r.report()
+					server.take()
+					continue // the connection was closed while it sent
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				res.Body.Close()
+				want := 200
+				if n > most {
+					want = 413
+				}
+				whole := slices.ContainsFunc(server.take(), func(q seen) bool { return !q.Cut })
+				if res.StatusCode != want || whole != (want == 200) {
+					t.Errorf("chunked %v, %d bytes: got %s, the server got all: %v", chunked, n, res.Status, whole)
+				}
+				if q := r.report(); q.Status != want || (q.Refused == "body") != (want == 413) {
+					t.Errorf("got the report %+v", q)
+				}
+			}
+		}
+	})
+}
+
+// A server that answers before it has the body is heard at once, although the
+// client waits for the answer before it sends on.
+func TestEarlyAnswer(t *testing.T) {
+	const answer = "HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge"
+	reads := startScript(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readHead(r); err == nil {
+			_, _ = io.WriteString(c, answer)
+			_, _ = io.Copy(io.Discard, r)
+		}
+	})
+	closes := startScript(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readHead(r); err == nil {
+			_, _ = io.WriteString(c, answer)
+		}
+	})
+	for _, server := range []string{reads, closes} {
+		r := startRig(t, setting{}, server)
+		for name, head := range map[string]string{
+			"length":  "Content-Length: 100000000\r\n\r\nhello",
+			"chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+			"Expect":  "Expect: 100-continue\r\nContent-Length: 100000000\r\n\r\n",
+		} {
+			t.Run(name, func(t *testing.T) {
+				got := r.raw("POST / HTTP/1.1\r\nHost: "+chat+"\r\n"+head, 1)
+				if len(got) != 1 || got[0].StatusCode != 413 || got[0].body != "large" || !got[0].Close {
+					t.Errorf("got %+v", got)
+				}
+			})
+		}
+		t.Run("HTTP/2", func(t *testing.T) {
+			h := r.http2()
+			h.request(1, false, ":method", "POST", ":scheme", "https", ":path", "/", ":authority", chat)
+			if err := h.WriteData(1, false, []byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			if got := h.status(1); got != "413" {
+				t.Errorf("got status %q", got)
+			}
+		})
+	}
+}
+
+// Expect: 100-continue is the server's to answer, and the body comes once it
+// has.
+func TestExpectContinue(t *testing.T) {
+	accepts := startRecorder(t, nil)
+	refuses := startScript(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readHead(r); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			_, _ = io.Copy(io.Discard, r)
+		}
+	})
+	for server, want := range map[string]int{accepts.addr: 200, refuses: 403} {
+		r := startRig(t, setting{}, server)
+		eachProtocol(t, func(t *testing.T, protocol string) {
+			q := newRequest(t, "POST", "/", strings.NewReader("hello"))
+			q.Header.Set("Expect", "100-continue")
+			got := r.do(r.client(protocol), q)
+			// Over HTTP/2 net/http keeps the expectation to itself.
+			n := r.report().BytesIn
+			if got.StatusCode != want || (n > 0) != (want == 200) && protocol == "HTTP/1.1" {
+				t.Errorf("got %s, and %d bytes of the body were asked for; want %d", got.Status, n, want)
+			}
+		})
+	}
+}
+
+// Each response goes to who asked for it, with many at once over few
+// connections.
+func TestManyAtOnce(t *testing.T) {
+	one, two := startRecorder(t, nil), startRecorder(t, nil)
+	r := startRig(t, setting{}, one.addr, two.addr)
+	eachProtocol(t, func(t *testing.T, protocol string) {
+		client := r.client(protocol)
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				for n := range 20 {
+					path := fmt.Sprintf("/%d/%d", i, n)
+					res, err := client.Get("https://" + chat + path)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					b, err := io.ReadAll(res.Body)
+					res.Body.Close()
+					if string(b) != "GET "+path || err != nil {
+						t.Errorf("%s: got %q, %v", path, b, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// curl, which is no Go program, agrees.
+func TestCurl(t *testing.T) {
+	need(t, "curl")
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	_, port, _ := net.SplitHostPort(r.addr)
+	for _, tt := range []struct{ version, name, host, want string }{
+		{"--http1.1", chat, chat, "200"},
+		{"--http2", chat, chat, "200"},
+		{"--http1.1", chat, elsewhere, "421"},
+		{"--http2", chat, elsewhere, "421"},
+		{"--http2", alias, chat, "200"},
+	} {
+		cmd := exec.Command("curl", "-sSk", tt.version, "-o", os.DevNull, "-w", "%{http_code}", "--max-time", "20",
+			"--resolve", tt.name+":"+port+":127.0.0.1", "-H", "Host: "+tt.host, "https://"+tt.name+":"+port+"/a")
+		out, err := cmd.CombinedOutput()
+		reached := server.take()
+		if err != nil || string(out) != tt.want || (len(reached) == 1) != (tt.want == "200") {
+			t.Errorf("%+v: got %q, %v, %d requests", tt, out, err, len(reached))
+		}
+	}
+}
+
+// What a report says of each outcome.
+func TestReports(t *testing.T) {
+	server := startRecorder(t, nil)
+	secrets := mustLoadSecrets(t, "current: "+secretOne)
+	r := startRig(t, setting{Config: Config{
+		Preauth: &Preauth{Secrets: func() *Secrets { return secrets }},
+		Limits:  Limits{MaxBody: 10},
+	}}, server.addr)
+	secret := "X-Mattermost-Preauth-Secret: " + secretOne + "\r\n"
+	host := "Host: " + chat + "\r\n"
+	for _, tt := range []struct {
+		name, request string
+		want          Request
+	}{
+		{"passed", "GET /a/%2e?secret=1 HTTP/1.1\r\n" + host + secret, Request{Host: chat, Method: "GET", Path: "/a/%2e", Protocol: "HTTP/1.1", Status: 200, Server: server.addr, Tries: 1, BytesOut: 19}},
+		{"with a body", "POST /a HTTP/1.1\r\n" + host + secret + "Content-Length: 5\r\n\r\nhello", Request{Host: chat, Method: "POST", Path: "/a", Protocol: "HTTP/1.1", Status: 200, Server: server.addr, Tries: 1, BytesIn: 5, BytesOut: 7}},
+		{"no secret", "GET /a HTTP/1.1\r\n" + host, Request{Host: chat, Method: "GET", Path: "/a", Protocol: "HTTP/1.1", Status: 403, Refused: "preauth", BytesOut: int64(len(refusalBody))}},
+		{"misdirected", "GET /a HTTP/1.1\r\nHost: " + elsewhere + "\r\n", Request{Host: elsewhere, Method: "GET", Path: "/a", Protocol: "HTTP/1.1", Status: 421, Refused: "misdirected", BytesOut: 20}},
+		{"method", "TRACE /a HTTP/1.1\r\n" + host, Request{Host: chat, Method: "TRACE", Path: "/a", Protocol: "HTTP/1.1", Status: 405, Refused: "method", BytesOut: 19}},
+		{"target", "GET /%zz HTTP/1.1\r\n" + host, Request{}}, // net/http refuses it
+		{"target, climbs", "GET /../a HTTP/1.1\r\n" + host, Request{Host: chat, Method: "GET", Protocol: "HTTP/1.1", Status: 400, Refused: "target", BytesOut: 12}},
+		{"no host", "GET /a HTTP/1.0\r\n", Request{Method: "GET", Path: "/a", Protocol: "HTTP/1.0", Status: 400, Refused: "no_host", BytesOut: 12}},
+		{"body too large", "POST /a HTTP/1.1\r\n" + host + secret + "Content-Length: 11\r\n\r\nhello world", Request{Host: chat, Method: "POST", Path: "/a", Protocol: "HTTP/1.1", Status: 413, Refused: "body", BytesOut: 25}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r.raw(tt.request+"\r\n", 1)
+			if tt.want.Method == "" {
+				return
+			}
+			got := r.report()
+			if got.Client == "" || got.Start.IsZero() || got.Total <= 0 {
+				t.Errorf("got %+v", got)
+			}
+			got.Client, got.Start, got.Total = "", time.Time{}, 0
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,502 @@
+package terminate
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"culvert/balancer"
+	"culvert/l4/terminate/standin"
+)
+
+const socketPath = "/api/v4/websocket"
+
+// handshake is that of a WebSocket, with more headers.
+func handshake(path string, headers ...string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: " + chat + "\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + strings.Join(append(headers, "", ""), "\r\n")
+}
+
+const agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+
+// open sends a handshake and returns the response, with what comes after it.
+func (r *rig) open(request string) (net.Conn, *bufio.Reader, *http.Response) {
+	r.t.Helper()
+	conn := r.dial(r.tls("http/1.1"))
+	if _, err := io.WriteString(conn, request); err != nil {
+		r.t.Fatal(err)
+	}
+	b := bufio.NewReader(conn)
+	res, err := http.ReadResponse(b, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return conn, b, res
+}
+
+// speaking is a server that agrees and then does as script says.
+func speaking(t testing.TB, script func(c net.Conn, r *bufio.Reader)) (addr string) {
+	return startScript(t, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readHead(r); err != nil {
+			return
+		}
+		if _, err := io.WriteString(c, agreed); err == nil {
+			script(c, r)
+		}
+	})
+}
+
+func echo(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) }
+
+// startNode is a Mattermost whose users can log in.
+func startNode(t testing.TB) *standin.Node {
+	t.Helper()
+	node, err := standin.StartNode(standin.Config{SiteURL: "https://" + chat, Node: "one"}, standin.ServerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Close)
+	return node
+}
+
+// A handshake passes with the secret, or without where it is exempt, and with
+// its Origin as it was.
+func TestWebSocketAndTheSecret(t *testing.T) {
+	node := startNode(t)
+	secrets := mustLoadSecrets(t, "current: "+secretOne)
+	secret := SecretHeader + ": " + secretOne
+	origin := "Origin: https://" + chat
+	for _, tt := range []struct {
+		name    string
+		exempt  bool
+		path    string
+		headers []string
+		want    int
+	}{
+		{"with it", false, socketPath, []string{secret, origin}, 101},
+		{"without", false, socketPath, []string{origin}, 403},
+		{"wrong", false, socketPath, []string{SecretHeader + ": " + secretOne + "x", origin}, 403},
+		{"exempt", true, socketPath, []string{origin}, 101},
+		{"exempt, with it", true, socketPath, []string{secret, origin}, 101},
+		{"exempt, with a slash", true, socketPath + "/", []string{origin}, 403},
+		{"exempt, escaped", true, "/api/v4/%77ebsocket", []string{origin}, 403},
+		{"exempt, another path", true, "/api/v4/users/me", []string{origin}, 403},
+		{"exempt, a query", true, socketPath + "?connection_id=&sequence_number=0", []string{origin}, 101},
+		{"exempt, an Origin elsewhere", true, socketPath, []string{"Origin: https://evil.example.com"}, 403},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := startRig(t, setting{Config: Config{Preauth: &Preauth{Secrets: func() *Secrets { return secrets }, ExemptWebSocket: tt.exempt}}}, node.Addr())
+			before := len(node.Requests())
+			conn, _, res := r.open(handshake(tt.path, tt.headers...))
+			defer conn.Close()
+			if res.StatusCode != tt.want {
+				t.Errorf("got %s, want %d", res.Status, tt.want)
+			}
+			refusedHere := tt.want == 403 && len(tt.headers) > 0 && !strings.Contains(tt.headers[len(tt.headers)-1], "evil")
+			if got := res.Header.Get("X-Reject-Reason") == "pre-auth"; got != refusedHere {
+				t.Errorf("a reason to reject: %v, want %v", got, refusedHere)
+			}
+			all := node.Requests()[before:]
+			if (len(all) == 1) == refusedHere {
+				t.Fatalf("the server got %+v", all)
+			}
+			for _, q := range all {
+				if q.Header.Get("Origin") != strings.TrimPrefix(tt.headers[len(tt.headers)-1], "Origin: ") || q.Header.Get(SecretHeader) != "" ||
+					q.Host != chat || !q.HTTPS || q.Header.Get("X-Forwarded-For") != "127.0.0.1" || q.Header.Get("Connection") != "Upgrade" {
+					t.Errorf("the server got %+v", q)
+				}
+			}
+		})
+	}
+}
+
+// dialSocket opens a WebSocket with a client that knows how to.
+func (r *rig) dialSocket(ctx context.Context, path string) (*websocket.Conn, error) {
+	client := r.client("HTTP/1.1")
+	client.Timeout = 0
+	c, _, err := websocket.Dial(ctx, "wss://"+chat+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"Origin": {"https://" + chat}}})
+	return c, err
+}
+
+// The stand-in and a WebSocket client understand each other.
+func TestWebSocketOfMattermost(t *testing.T) {
+	node := startNode(t)
+	r := startRig(t, setting{}, node.Addr())
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := r.dialSocket(ctx, socketPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	for n := range 10 {
+		ask, _ := json.Marshal(standin.Action{Sequence: int64(n + 1), Action: "ping"})
+		if err := c.Write(ctx, websocket.MessageText, ask); err != nil {
+			t.Fatal(err)
+		}
+		_, text, err := c.Read(ctx)
+		if err != nil || !strings.Contains(string(text), "not_authenticated") || !strings.Contains(string(text), fmt.Sprintf(`"seq_reply":%d`, n+1)) {
+			t.Fatalf("got %s, %v", text, err)
+		}
+	}
+	if s := r.pool.Servers()[0]; s.Active() != 1 || node.Sockets() != 1 {
+		t.Errorf("the server has %d places taken, and %d sockets", s.Active(), node.Sockets())
+	}
+	_ = c.Close(websocket.StatusNormalClosure, "")
+	eventually(t, "the server's side ends", func() bool { return node.Sockets() == 0 && r.pool.Servers()[0].Active() == 0 })
+	if q := r.report(); !q.Upgraded || q.Status != 101 || q.Server != node.Addr() {
+		t.Errorf("got the report %+v", q)
+	}
+}
+
+// Messages of all sizes arrive whole and in order, in both directions.
+func TestWebSocketMessages(t *testing.T) {
+	server := startRecorder(t, func(w http.ResponseWriter, q *http.Request) {
+		c, err := websocket.Accept(w, q, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		c.SetReadLimit(-1)
+		for {
+			kind, msg, err := c.Read(context.Background())
+			if err != nil || c.Write(context.Background(), kind, msg) != nil {
+				return
+			}
+		}
+	})
+	r := startRig(t, setting{}, server.addr)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	const sockets, messages = 8, 500
+	var wg sync.WaitGroup
+	for i := range sockets {
+		wg.Go(func() {
+			c, err := r.dialSocket(ctx, "/")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.CloseNow()
+			c.SetReadLimit(-1)
+			sums := make(chan [32]byte, 32) // as many are under way
+			go func() {
+				defer close(sums)
+				random := rand.New(rand.NewPCG(uint64(i), 1))
+				for n := range messages {
+					msg := make([]byte, size(random, n))
+					for k := range msg {
+						msg[k] = byte(random.Uint32())
+					}
+					sums <- sha256.Sum256(msg)
+					if err := c.Write(ctx, websocket.MessageBinary, msg); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}()
+			n := 0
+			for sum := range sums {
+				_, msg, err := c.Read(ctx)
+				if err != nil || sha256.Sum256(msg) != sum {
+					t.Errorf("message %d: got %d bytes, %v", n, len(msg), err)
+					cancel()
+					return
+				}
+				n++
+			}
+			_ = c.Close(websocket.StatusNormalClosure, "")
+		})
+	}
+	wg.Wait()
+}
+
+// size is mostly small, often near that of a buffer, and at times large.
+func size(random *rand.Rand, n int) int {
+	switch n % 10 {
+	case 0:
+		return random.IntN(100 << 10)
+	case 1:
+		return firstRead - 20 + random.IntN(40)
+	case 2:
+		return bufferSize - 20 + random.IntN(40)
+	}
+	return random.IntN(600)
+}
+
+// What a server answers in place of an agreement goes to the client.
+func TestWebSocketRefusedByServer(t *testing.T) {
+	large := strings.Repeat("x", 1<<20)
+	for _, tt := range []struct {
+		name, response string
+		want           int
+		body           string
+	}{
+		{"403", "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nX-A: b\r\nConnection: X-Hop\r\nX-Hop: c\r\n\r\nno", 403, "no"},
+		{"chunked", "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n", 400, "no"},
+		{"until the end", "HTTP/1.1 400 Bad Request\r\n\r\nno", 400, "no"},
+		{"large", "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(large), large), 400, large},
+		{"after 103", "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403, "no"},
+		{"after 100", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", 403, "no"},
+		{"200", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno", 200, "no"},
+		{"401", "HTTP/1.1 401 Unauthorized\r\nX-Reject-Reason: pre-auth\r\nContent-Length: 2\r\n\r\nno", 401, "no"},
+		{"101 without Upgrade", "HTTP/1.1 101 Switching Protocols\r\n\r\n", 502, "Bad Gateway\n"},
+		{"101 to something else", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 502, "Bad Gateway\n"},
+		{"no HTTP", "SSH-2.0-OpenSSH\r\n\r\n", 502, "Bad Gateway\n"},
+		{"nothing", "", 502, "Bad Gateway\n"},
+		{"status 42", "HTTP/1.1 042 What\r\n\r\n", 502, "Bad Gateway\n"},
+		{"headers without end", "HTTP/1.1 101 Switching Protocols\r\n" + strings.Repeat("A: "+strings.Repeat("b", 1000)+"\r\n", 400), 502, "Bad Gateway\n"},
+		{"103 without end", strings.Repeat("HTTP/1.1 103 Early Hints\r\nA: "+strings.Repeat("b", 1000)+"\r\n\r\n", 400), 502, "Bad Gateway\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := startRig(t, setting{}, answering(t, tt.response))
+			_, _, res := r.open(handshake(socketPath))
+			body, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != tt.want || string(body) != tt.body {
+				t.Errorf("got %s, %d bytes, %v; want %d, %d bytes", res.Status, len(body), err, tt.want, len(tt.body))
+			}
+			for _, name := range []string{"X-Reject-Reason", "Upgrade", "X-Hop"} {
+				if v := res.Header.Get(name); v != "" {
+					t.Errorf("got %s: %s", name, v)
+				}
+			}
+			if q := r.report(); q.Status != tt.want || q.Upgraded {
+				t.Errorf("got the report %+v", q)
+			}
+		})
+	}
+}
+
+// A refusal that the server does not finish is none that the client may take
+// for whole.
+func TestWebSocketRefusalCutShort(t *testing.T) {
+	r := startRig(t, setting{}, answering(t, "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello"))
+	conn := r.dial(r.tls("http/1.1"))
+	_, _ = io.WriteString(conn, handshake(socketPath))
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return
+	}
+	if b, err := io.ReadAll(res.Body); err == nil {
+		t.Errorf("got all of %q", b)
+	}
+}
+
+// A handshake goes to the next server when one refuses the connection or dies.
+func TestWebSocketGoesToTheNextServer(t *testing.T) {
+	var n atomic.Int64
+	for _, first := range []string{nobodyAt(t), deadly(t, &n)} {
+		r := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, first, speaking(t, echo))
+		_, b, res := r.open(handshake(socketPath) + "hello")
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(b, got); err != nil || res.StatusCode != 101 || string(got) != "hello" {
+			t.Errorf("got %s, %q, %v", res.Status, got, err)
+		}
+		if q := r.report(); q.Tries != 2 {
+			t.Errorf("got the report %+v", q)
+		}
+	}
+}
+
+// Of what either side sends right behind the handshake nothing is lost.
+func TestWebSocketBytesBehindTheHandshake(t *testing.T) {
+	for _, n := range []int{1, 100, 4000, 4096, 5000, 100_000} {
+		early := bytes.Repeat([]byte("0123456789"), n/10+1)[:n]
+		got := make(chan []byte, 1)
+		server := startScript(t, func(c net.Conn, r *bufio.Reader) {
+			if _, err := readHead(r); err != nil {
+				return
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() { _, _ = c.Write(append([]byte(agreed), early...)) })
+			b := make([]byte, n)
+			_, _ = io.ReadFull(r, b)
+			got <- b
+			wg.Wait()
+		})
+		r := startRig(t, setting{}, server)
+		conn, b, res := r.open(handshake(socketPath) + string(early))
+		back := make([]byte, n)
+		if _, err := io.ReadFull(b, back); err != nil || res.StatusCode != 101 || !bytes.Equal(back, early) {
+			t.Errorf("%d bytes: the client got %s, %v, other bytes: %v", n, res.Status, err, !bytes.Equal(back, early))
+		}
+		if there := within(t, "the server has the bytes", got); !bytes.Equal(there, early) {
+			t.Errorf("%d bytes: the server got others", n)
+		}
+		conn.Close()
+	}
+}
+
+// When one side ends the other one ends, and the place is free.
+func TestWebSocketEnds(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(client, server net.Conn)
+	}{
+		{"client closes", func(c, _ net.Conn) { c.Close() }},
+		{"client resets", func(c, _ net.Conn) { _ = netConn(c).SetLinger(0); _ = netConn(c).Close() }},
+		{"client ends without saying so", func(c, _ net.Conn) { _ = netConn(c).Close() }},
+		{"server closes", func(_, s net.Conn) { s.Close() }},
+		{"server resets", func(_, s net.Conn) { _ = s.(*net.TCPConn).SetLinger(0); s.Close() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			servers, ended := make(chan net.Conn, 1), make(chan bool, 1)
+			server := speaking(t, func(c net.Conn, r *bufio.Reader) {
+				servers <- c
+				_, _ = io.Copy(io.Discard, r)
+				ended <- true
+			})
+			r := startRig(t, setting{}, server)
+			conn, b, _ := r.open(handshake(socketPath))
+			tt.end(conn, within(t, "the server is there", servers))
+			if strings.HasPrefix(tt.name, "server") {
+				if _, err := b.ReadByte(); err == nil || errors.Is(err, net.ErrClosed) {
+					t.Errorf("the client got %v", err)
+				}
+				conn.Close()
+			}
+			within(t, "the server's side ends", ended)
+			eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+			eventually(t, "the connection is closed", func() bool {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				return len(r.conns) == 0
+			})
+		})
+	}
+}
+
+func netConn(c net.Conn) *net.TCPConn {
+	return c.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn)
+}
+
+// A client that leaves before the server has answered leaves no place taken.
+func TestWebSocketAborted(t *testing.T) {
+	arrived, ended := make(chan bool, 1), make(chan bool, 1)
+	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = readHead(r)
+		arrived <- true
+		_, _ = io.Copy(io.Discard, r)
+		ended <- true
+	})
+	r := startRig(t, setting{}, server)
+	conn := r.dial(r.tls("http/1.1"))
+	_, _ = io.WriteString(conn, handshake(socketPath))
+	within(t, "the server has the handshake", arrived)
+	conn.Close()
+	within(t, "the server's side ends", ended)
+	if q := r.report(); q.Refused != "client_gone" || q.Status != 0 || q.Upgraded {
+		t.Errorf("got the report %+v", q)
+	}
+	eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+}
+
+// A server that does not answer the handshake is not waited for.
+func TestWebSocketUnanswered(t *testing.T) {
+	server := startScript(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
+	r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: 50 * time.Millisecond}}}, server)
+	if _, _, res := r.open(handshake(socketPath)); res.StatusCode != 504 {
+		t.Errorf("got %s, want 504", res.Status)
+	}
+}
+
+// The headers of the server's agreement reach the client, cleaned.
+func TestWebSocketAgreement(t *testing.T) {
+	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = readHead(r)
+		_, _ = io.WriteString(c, strings.Replace(agreed, "Sec-", "Sec-WebSocket-Protocol: a\r\nX-Reject-Reason: pre-auth\r\nX-A: b\r\nContent-Length: 5\r\nSec-", 1))
+		echo(c, r)
+	})
+	r := startRig(t, setting{Config: Config{HSTS: time.Hour}}, server)
+	_, _, res := r.open(handshake(socketPath))
+	h := res.Header
+	if res.StatusCode != 101 || h.Get("Sec-WebSocket-Accept") == "" || h.Get("Sec-WebSocket-Protocol") != "a" || h.Get("X-A") != "b" ||
+		!strings.EqualFold(h.Get("Upgrade"), "websocket") || !strings.EqualFold(h.Get("Connection"), "upgrade") ||
+		h.Get("Strict-Transport-Security") != "max-age=3600" || h.Get("X-Reject-Reason") != "" || h.Get("Content-Length") != "" {
+		t.Errorf("got %s, %v", res.Status, h)
+	}
+}
+
+// The bounds of requests are not those of what comes after: an open WebSocket
+// may be silent for longer than any of them.
+func TestWebSocketOutlivesTheLimits(t *testing.T) {
+	r := startRig(t, setting{Config: Config{Limits: Limits{HeaderTimeout: patience, BodyTimeout: brief, IdleTimeout: brief, ResponseTimeout: brief}}}, speaking(t, echo))
+	conn, b, _ := r.open(handshake(socketPath))
+	time.Sleep(4 * brief) // for the limits to pass
+	for range 3 {
+		_, _ = io.WriteString(conn, "hello")
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(b, got); err != nil || string(got) != "hello" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+}
+
+// Retiring leaves WebSockets open.
+func TestWebSocketOutlivesRetire(t *testing.T) {
+	r := startRig(t, setting{}, speaking(t, echo))
+	conn, b, _ := r.open(handshake(socketPath))
+	old := r.front.Load()
+	r.Retire()
+	within(t, "the old front is closed", old.done)
+	r.Server.Close()
+	_, _ = io.WriteString(conn, "hello")
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(b, got); err != nil || string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// An idle WebSocket costs little.
+func TestWebSocketMemory(t *testing.T) {
+	const sockets = 500
+	r := startRig(t, setting{}, speaking(t, echo))
+	var conns []io.Closer
+	open := func() {
+		conn, b, _ := r.open(handshake(socketPath))
+		_, _ = io.WriteString(conn, "hello")
+		if _, err := io.ReadFull(b, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	open()
+	before := inUse()
+	goroutines := runtime.NumGoroutine()
+	for range sockets {
+		open()
+	}
+	each := (int64(inUse()) - int64(before)) / sockets
+	t.Logf("%d bytes of heap and stacks each, with both peers' ends of it; %.1f goroutines", each, float64(runtime.NumGoroutine()-goroutines)/sockets)
+	if each > 2*40<<10 {
+		t.Errorf("a WebSocket takes %d bytes", each)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// inUse is the memory that heap and stacks take after garbage collection.
+func inUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
