@@ -92,19 +92,34 @@ func (p *process) text() string {
 }
 
 // expect waits until pattern matches the output and returns its groups.
-func (p *process) expect(pattern string) []string {
+func (p *process) expect(pattern string) (groups []string) {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
+	p.await(pattern, func(text []byte) bool {
+		for _, g := range re.FindSubmatch(text) {
+			groups = append(groups, string(g))
+		}
+		return groups != nil
+	})
+	return groups
+}
+
+// expectTimes waits until text is in the output so many times.
+func (p *process) expectTimes(text string, n int) {
+	p.t.Helper()
+	p.await(text, func(all []byte) bool { return bytes.Count(all, []byte(text)) >= n })
+}
+
+// await waits until the output is as it should be.
+func (p *process) await(what string, is func(text []byte) bool) {
+	p.t.Helper()
 	late := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
-		if m := re.FindStringSubmatch(p.lines.String()); m != nil {
-			return m
-		}
+	for !is(p.lines.Bytes()) {
 		if p.ended {
-			p.t.Fatalf("no match for %q in:\n%s", pattern, p.lines.String())
+			p.t.Fatalf("no match for %q in:\n%s", what, p.lines.String())
 		}
 		p.changed.Wait()
 	}

@@ -75,8 +75,9 @@ func (r *runProcess) upgrade() {
 	if err := syscall.Kill(old, syscall.SIGUSR2); err != nil {
 		r.t.Fatal(err)
 	}
-	r.expect(fmt.Sprintf(`(?s)(msg="handed over" .*){%d}`, n+1))
-	r.expect(fmt.Sprintf(`(?s)(msg="took over".*?msg=ready .*){%d}`, n+1))
+	r.expectTimes(`msg="handed over" `, n+1)
+	r.expectTimes(`msg="took over" `, n+1)
+	r.expectTimes("msg=ready ", n+2) // each process is, the first one too
 	awaitExit(r.t, old)
 }
 
