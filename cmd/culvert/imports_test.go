@@ -44,11 +44,11 @@ var wards = map[string][]string{
 	"github.com/prometheus/client_golang": {"cmd/internal/admin"},
 	"github.com/spf13/cobra":              {"cmd/culvert", "cmd/culvert-bench"},
 	"github.com/HdrHistogram":             {"bench/load"},
-	"github.com/coder/websocket":          {"cmd/culvert", "l4/terminate/standin"},
+	"github.com/coder/websocket":          {"cmd/culvert", "cmd/internal/doctor", "l4/terminate/standin"},
 	"github.com/pires/go-proxyproto":      {"l4"},
 	"github.com/miekg/dns":                {"cmd/internal/resolve"},
 	"github.com/coreos/go-systemd":        {"cmd/culvert"},
-	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/notify", "health", "l4/terminate", "l4/terminate/standin"},
+	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/doctor", "cmd/internal/notify", "health", "l4/terminate", "l4/terminate/standin"},
 }
 
 // TestImportsFollowTheArrows keeps the architecture from drifting: what a

@@ -32,6 +32,9 @@ func execute(args []string) int {
 	if err == nil {
 		return statusOK
 	}
+	if status := exitStatus(0); errors.As(err, &status) {
+		return int(status)
+	}
 	printError(os.Stderr, err)
 	if wrong := (usageError)(""); *started && !errors.As(err, &wrong) {
 		return statusFailed
@@ -96,6 +99,7 @@ untouched: certificates and keys stay on the servers.`,
 		checkCommand(),
 		demoCommand(),
 		explainCommand(),
+		doctorCommand(),
 		sniffCommand(),
 		statusCommand(),
 		topCommand(),

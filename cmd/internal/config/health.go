@@ -24,6 +24,8 @@ type Probes struct {
 	DeepPace time.Duration // how often Deep is run
 	Schedule health.Schedule
 	Port     uint16 // 0: the server's own
+
+	Mattermost bool // the servers are Mattermost's: the check is the preset
 }
 
 // PoolHealth is how the health of a pool's servers is found out.
@@ -207,6 +209,7 @@ func (d *decoder) mattermost(t *probeText, keys found) health.Kind {
 	if !keys.any("deep") {
 		d.ignored(keys, `without "deep"`, []string{"deep_interval"})
 	}
+	t.out.Mattermost = true
 	t.out.Check.Request = health.Mattermost(false)
 	t.out.Check.Request.Host = t.request.Host
 	if t.deep {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -17,7 +18,8 @@ type pool struct {
 	prefix   int             // 0: the balancer's default
 	bound    float64         // 0: none
 	servers  []server
-	settings l4.Pool // without Balancer and Targets
+	settings l4.Pool  // without Balancer and Targets
+	site     *url.URL // where users find it; nil: not said
 
 	slowStart time.Duration
 	panic     float64
@@ -129,6 +131,7 @@ func (d *decoder) pool(name word, n ast.Node) *pool {
 		"slow_start":   func(n ast.Node) { p.slowStart = d.duration(n, probeSpan) },
 		"retry_budget": func(n ast.Node) { s.RetryBudget = d.decimalOrOff(n, 0.01, 100) },
 		"sessions":     func(n ast.Node) { p.sessions, sessions = d.sessions(n) },
+		"site_url":     func(n ast.Node) { p.site = d.siteURL(n) },
 	})
 	if _, ok := keys["retry_budget"]; !ok && p.ejection != nil {
 		s.RetryBudget = defaultRetryBudget

@@ -45,6 +45,10 @@ var poolEffects = []effect{
 	{inPool, "send_proxy: v1", func(l loaded) any { return l.pool.SendProxy }, l4.ProxyV1},
 	{inPool, "send_proxy: v2", func(l loaded) any { return l.pool.SendProxy }, l4.ProxyV2},
 	{inPool, "send_proxy: off", func(l loaded) any { return l.pool.SendProxy }, l4.ProxyOff},
+	{inPool, "site_url: https://chat.example.com", siteOf, "https://chat.example.com true"},
+	{inPool, "site_url: 'https://chat.example.com:8443/mm/'", siteOf, "https://chat.example.com:8443/mm true"},
+	{inPool, "health: mattermost, tries: 1", siteOf, "<nil> true"},
+	{inPool, "health: https, tries: 1", siteOf, "<nil> false"},
 	{inPTimeouts, "connect: 2s", func(l loaded) any { return l.pool.ConnectTimeout }, 2 * time.Second},
 	{inPTimeouts, "first_byte: off", func(l loaded) any { return l.pool.FirstByteTimeout }, l4.Off},
 	{inPTimeouts, "failover: 9s", func(l loaded) any { return l.pool.FailoverTimeout }, 9 * time.Second},
@@ -78,6 +82,12 @@ var sessionEffects = []effect{
 	{inSessions, "rebalance: on", sessionsOfP, Sessions{Rebalance: true, Pace: l4.Pace{Within: 30 * time.Second}}},
 	{inSessions, "within: 2m, on_down: close", sessionsOfP, Sessions{CloseDown: true, Pace: l4.Pace{Within: 2 * time.Minute}}},
 	{inSessions, "per_second: 2.5, on_down: close", sessionsOfP, Sessions{CloseDown: true, Pace: l4.Pace{PerSecond: 2.5}}},
+}
+
+// siteOf says what is known of the site that the pool serves.
+func siteOf(l loaded) any {
+	s := l.file.Sites(l.config)[0]
+	return fmt.Sprint(s.URL, " ", s.Mattermost)
 }
 
 func sessionsOf(l loaded) Sessions { return l.file.Sessions()["p"] }

@@ -1,0 +1,216 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"culvert/balancer"
+	"culvert/l4"
+)
+
+// userAgent tells the server's log who asks.
+const userAgent = "culvert-doctor"
+
+// forwardedProto is how culvert says to servers that the client speaks TLS.
+const forwardedProto = "X-Forwarded-Proto"
+
+// A server is one under examination. What one step finds out the next ones
+// use; steps that run at once write to different fields.
+type server struct {
+	site      *site
+	member    *balancer.Server
+	transport *http.Transport
+	client    *http.Client
+	lines     []*line
+
+	reachable bool
+	mistaken  bool // it does not speak what culvert sends: nothing more can be asked
+	shown     []shown
+	settings  map[string]string // nil: not read
+	base      string            // the subpath that it serves, "" for none
+	version   version
+	healthy   bool
+	skew      time.Duration // of its clock, if dated
+	dated     bool
+}
+
+// shown is a certificate that a server showed for a name.
+type shown struct {
+	name string
+	leaf *x509.Certificate
+	rest []*x509.Certificate
+	h2   bool
+}
+
+func (s *site) newServer(member *balancer.Server) *server {
+	x := &server{site: s, member: member}
+	x.transport = &http.Transport{
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return x.dial(ctx) },
+		TLSClientConfig:        s.tlsConfig(s.sni, "http/1.1"), // WebSockets need it
+		MaxResponseHeaderBytes: mostHeader, DisableCompression: true,
+	}
+	x.client = &http.Client{
+		Transport:     x.transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return x
+}
+
+// dial connects as culvert does for itself, with what the pool says of source
+// addresses and PROXY headers.
+func (s *server) dial(ctx context.Context) (net.Conn, error) {
+	return s.site.Pool.Dial(ctx, s.member, l4.Caller{})
+}
+
+func (s *server) whyAbsent() *line {
+	l := newLine("reach")
+	if a := s.site.Pool.Targets[s.member.Index()].Addr(); !a.IsUnix() && a.AddrPort().Addr().IsUnspecified() {
+		l.wrong("see to its name in the DNS, or correct it in the file", "its name %q has no address", s.member.Address())
+		return l
+	}
+	l.see("down by the file, not examined")
+	return l
+}
+
+// unvisited is for a server that was to be examined when the time was up.
+func (s *server) unvisited() *line {
+	l := newLine("reach")
+	l.wrong("see to the servers that do not answer, and examine again", "not examined: %s were over before", MostTime)
+	return l
+}
+
+// reach connects, and finishes a handshake where the pool speaks TLS.
+func (s *server) reach(ctx context.Context) *line {
+	l := newLine("reach")
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if !s.site.tls {
+		conn, err := s.dial(ctx)
+		if err != nil {
+			s.unreachable(l, err)
+			return l
+		}
+		_ = conn.Close()
+		s.reachable = true
+		l.see("TCP")
+		return l
+	}
+	state, err := s.handshake(ctx, s.site.sni)
+	if err != nil {
+		s.unreachable(l, err)
+		return l
+	}
+	s.reachable = true
+	l.see("%s", tls.VersionName(state.Version))
+	return l
+}
+
+func (s *server) unreachable(l *line, err error) {
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.As(err, &plain) && bytes.HasPrefix(plain.RecordHeader[:], []byte("HTTP")):
+		l.wrong("let the server speak TLS (ConnectionSecurity: TLS), or terminate TLS on the routes",
+			"the server speaks plain HTTP, but what culvert sends is TLS")
+	case errors.As(err, &plain):
+		l.wrong("see what listens on that port", "what answers does not speak TLS, which culvert sends")
+	default:
+		l.wrong("start it, or see to its address, its port and the firewalls on the way; culvert drain keeps clients away from it meanwhile",
+			"it cannot be reached: %s", reason(err))
+	}
+}
+
+// handshake finishes one for a name. What is wrong with the certificate is
+// looked at later.
+func (s *server) handshake(ctx context.Context, name string) (tls.ConnectionState, error) {
+	raw, err := s.dial(ctx)
+	if err != nil {
+		return tls.ConnectionState{}, err
+	}
+	defer raw.Close()
+	conn := tls.Client(raw, s.site.tlsConfig(name, "h2", "http/1.1"))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return tls.ConnectionState{}, fmt.Errorf("TLS handshake: %w", err)
+	}
+	_ = conn.CloseWrite() // an orderly end, or servers log an error
+	return conn.ConnectionState(), nil
+}
+
+// An answer is a response without its connection.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	at     time.Time // by the local clock, between question and answer
+}
+
+// get asks for a path below the host, as the terminating culvert does if the
+// pool has one, and else as clients do. Redirects are answers.
+func (s *server) get(ctx context.Context, path string) (*answer, error) {
+	proto := ""
+	if s.site.forwards {
+		proto = "https"
+	}
+	return s.getAs(ctx, path, proto)
+}
+
+// getAs is get with the scheme that is forwarded; "" for none.
+func (s *server) getAs(ctx context.Context, path, proto string) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.target()+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = s.headers(proto)
+	began := s.site.now()
+	res, err := s.client.Do(req)
+	if err != nil {
+		return nil, errors.New(reason(err))
+	}
+	defer res.Body.Close()
+	at := began.Add(s.site.now().Sub(began) / 2)
+	body, err := io.ReadAll(io.LimitReader(res.Body, mostBody))
+	if err != nil {
+		return nil, fmt.Errorf("read the body: %s", reason(err))
+	}
+	return &answer{res.StatusCode, res.Header, body, at}, nil
+}
+
+func (s *server) headers(proto string) http.Header {
+	h := http.Header{"User-Agent": {userAgent}, "Accept": {"*/*"}}
+	if proto != "" {
+		h.Set(forwardedProto, proto)
+	}
+	return h
+}
+
+// target is where requests go: the host is the site's, the connection this
+// server's.
+func (s *server) target() string {
+	scheme := "http"
+	if s.site.tls {
+		scheme = "https"
+	}
+	return (&url.URL{Scheme: scheme, Host: s.site.url.Host}).String()
+}
+
+// reason is an error without what the reader knows, and always in the same
+// words for the same reason.
+func reason(err error) string {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		err = e.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("no answer within %s", probeTimeout)
+	}
+	return err.Error()
+}

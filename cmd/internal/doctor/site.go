@@ -1,0 +1,214 @@
+package doctor
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"culvert/cmd/internal/config"
+	"culvert/l4"
+	"culvert/sniff"
+)
+
+// A site is a pool under examination, and what the file says of it.
+type site struct {
+	config.Site
+	config   *l4.Config
+	url      *url.URL // where users find it, as far as the file tells; never nil
+	named    bool     // url is more than a guess
+	tls      bool     // culvert sends TLS to the servers
+	forwards bool     // it adds X-Forwarded-Proto
+	sni      string   // that requests to the servers ask for
+	identity []tls.Certificate
+	roots    *x509.CertPool // nil: the system's
+	servers  []*server
+	now      func() time.Time
+}
+
+func (d Doctor) newSite(from config.Site, cfg *l4.Config) *site {
+	s := &site{Site: from, config: cfg, now: d.Now, roots: d.Roots}
+	s.url, s.named = s.address()
+	s.tls, s.sni = s.speaksTLS(), s.url.Hostname()
+	for _, w := range s.Ways {
+		s.forwards = s.forwards || w.Kind == config.Terminated && !w.Settings.Raw
+		if e := encryption(w); e != nil {
+			s.encrypt(e)
+		}
+	}
+	for _, m := range s.Pool.Balancer.Servers() {
+		s.servers = append(s.servers, s.newServer(m))
+	}
+	return s
+}
+
+// encrypt has requests look as those of a route that encrypts. The key was
+// read when the file was checked.
+func (s *site) encrypt(e *config.Encrypt) {
+	if !s.passedThrough() {
+		s.sni = cmp.Or(e.ServerName, s.sni)
+	}
+	if e.Identity.Certificate == "" {
+		return
+	}
+	if c, err := tls.LoadX509KeyPair(e.Identity.Certificate, e.Identity.Key); err == nil {
+		s.identity = []tls.Certificate{c}
+	}
+}
+
+func (s *site) name() string { return s.Pool.Balancer.Name() }
+
+// address is the site_url, else the first whole name that is routed here, else
+// a name that a pattern matches.
+func (s *site) address() (u *url.URL, named bool) {
+	if s.URL != nil {
+		return s.URL, true
+	}
+	guess := ""
+	for _, w := range s.Ways {
+		name, ok := example(w.Pattern)
+		if ok && name == w.Pattern {
+			return &url.URL{Scheme: "https", Host: name}, true
+		}
+		guess = cmp.Or(guess, name)
+	}
+	if s.Probes != nil {
+		guess = cmp.Or(s.Probes.Check.ServerName, guess)
+	}
+	return &url.URL{Scheme: "https", Host: cmp.Or(guess, "localhost")}, false
+}
+
+// example returns a name that a pattern matches, which is the pattern itself
+// if that is a name. Nothing is known of regular expressions.
+func example(pattern string) (name string, ok bool) {
+	switch {
+	case pattern == "" || strings.HasPrefix(pattern, "~"):
+		return "", false
+	case strings.HasPrefix(pattern, "*."):
+		return "culvert-doctor" + pattern[1:], true
+	}
+	return pattern, true
+}
+
+// encryption is how culvert speaks TLS to the servers on a way that it ends
+// TLS on; nil: it does not.
+func encryption(w config.Way) *config.Encrypt {
+	if w.Kind != config.Terminated {
+		return nil
+	}
+	return w.Settings.Encrypt
+}
+
+// sends says what a way brings to the servers.
+func sends(w config.Way) (encrypted, plain bool) {
+	switch w.Kind {
+	case config.PassedThrough:
+		return true, false
+	case config.Terminated:
+		return w.Settings.Encrypt != nil, w.Settings.Encrypt == nil
+	case config.Plaintext:
+		return false, true
+	}
+	return false, false // plain TCP: clients know
+}
+
+func (s *site) speaksTLS() bool {
+	var encrypted, plain bool
+	for _, w := range s.Ways {
+		e, p := sends(w)
+		encrypted, plain = encrypted || e, plain || p
+	}
+	if !encrypted && !plain {
+		return s.Probes == nil || s.Probes.Check.Kind != "http"
+	}
+	return encrypted
+}
+
+func (s *site) passedThrough() bool {
+	return slices.ContainsFunc(s.Ways, func(w config.Way) bool { return w.Kind == config.PassedThrough })
+}
+
+func (s *site) tlsConfig(name string, protocols ...string) *tls.Config {
+	return &tls.Config{
+		ServerName: name, NextProtos: protocols, Certificates: s.identity,
+		InsecureSkipVerify: true, // what is wrong with the certificate is a finding
+	}
+}
+
+// browser offers what browsers offer.
+type browser struct{}
+
+// OffersALPN makes it an l4.Offer.
+func (browser) OffersALPN(p string) bool { return p == "h2" || p == "http/1.1" }
+
+// leadsTo returns the pools that a name leads browsers to.
+func (s *site) leadsTo(host string) (pools []*l4.Pool) {
+	name, err := sniff.AppendName(nil, host)
+	if err != nil {
+		return nil
+	}
+	for _, l := range s.config.Listeners {
+		if l.Table == nil {
+			continue
+		}
+		if p := l.Table.Lookup(name, browser{}).Route.Pool; p != nil && !slices.Contains(pools, p) {
+			pools = append(pools, p)
+		}
+	}
+	return pools
+}
+
+// serves reports whether a name leads here.
+func (s *site) serves(host string) bool { return slices.Contains(s.leadsTo(host), s.Pool) }
+
+// route checks that the site_url leads to the pool.
+func (s *site) route() *line {
+	if s.URL == nil || !slices.ContainsFunc(s.Ways, func(w config.Way) bool { return w.Kind != config.PlainTCP }) {
+		return nil
+	}
+	l := newLine("route")
+	host := s.URL.Hostname()
+	if s.serves(host) {
+		l.see("%s leads here", host)
+		return l
+	}
+	where := "nowhere"
+	if to := s.leadsTo(host); len(to) > 0 {
+		where = "to the pool " + to[0].Balancer.Name()
+	}
+	l.wrong(fmt.Sprintf("add a route with server_name %s to this pool, or correct the site_url", host),
+		"the host of the site_url, %s, leads %s", host, where)
+	return l
+}
+
+// transport checks that what arrives at the servers is either TLS or not.
+func (s *site) transport() *line {
+	var encrypted, plain bool
+	for _, w := range s.Ways {
+		e, p := sends(w)
+		encrypted, plain = encrypted || e, plain || p
+	}
+	if !encrypted || !plain {
+		return nil
+	}
+	l := newLine("transport")
+	l.wrong("give the one and the other a pool of their own, with the servers' other port, or let terminate encrypt",
+		"one way brings TLS to the servers and another plain HTTP, and a port speaks one of them")
+	return l
+}
+
+// sheets returns what was found of the pool, its servers first. It is called
+// when all were examined.
+func (s *site) sheets(all []*site) []sheet {
+	var out []sheet
+	for _, x := range s.servers {
+		out = append(out, sheet{s.name(), x.member.Name(), x.lines})
+	}
+	return append(out, sheet{pool: s.name(), lines: present(
+		s.health(), s.route(), s.transport(), s.versions(), s.clocks(), s.certificates(), s.coalescing(all), s.clientAddress(),
+	)})
+}
