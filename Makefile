@@ -10,7 +10,7 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 60s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PACKAGES = nginx libnginx-mod-stream haproxy openssl curl nftables iproute2 dnsmasq-base
+PACKAGES = nginx libnginx-mod-stream haproxy openssl curl nftables iproute2 dnsmasq-base chromium pebble
 
 # The race detector needs cgo and a C compiler; culvert itself needs neither.
 RACE = $(shell test "$$(go env CGO_ENABLED)" = 1 && command -v $$(go env CC) >/dev/null && echo -race)
