@@ -68,7 +68,7 @@ func buildCulvert(t *testing.T) string {
 // its headline.
 func TestWorkloadsOnEveryPeer(t *testing.T) {
 	o := options(t, "connections/2000", "handshakes", "bulk/up/4", "messages/200B/500", "messages/beside-bulk", "responses/64KiB",
-		"idle/1000", "failover/refused", "failover/killed", "reload", "growth/servers/100", "unprivileged/connections/closed")
+		"idle/1000", "failover/refused", "failover/killed", "reload", "growth/servers/100", "termination", "unprivileged/connections/closed")
 	r, err := Run(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestWorkloadsOnEveryPeer(t *testing.T) {
 	if len(r.Problems) > 0 {
 		t.Errorf("problems: %s", strings.Join(r.Problems, "\n"))
 	}
-	want := 13 // reload is two of them
+	want := 21 // reload is two of them, termination eight
 	if os.Getuid() != 0 {
 		want-- // nothing to compare with
 	}

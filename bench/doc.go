@@ -6,7 +6,7 @@
 // figures of different minutes on a shared machine cannot be compared.
 //
 // What is done is in the files named for it: connections, bulk, messages,
-// idle, failover, reload, growth and unprivileged list the workloads; run
-// takes them in turn. Clients, servers, proxies, the kernel's figures, the
-// schema and the report are packages below this one.
+// idle, failover, reload, growth (which has unprivileged) and terminate list
+// the workloads; run takes them in turn. Clients, servers, proxies, the
+// kernel's figures, the schema and the report are packages below this one.
 package bench

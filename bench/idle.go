@@ -16,10 +16,6 @@ const warmConns = 64
 
 // idle connections have said hello, got an answer, and wait.
 func idle() []workload {
-	metrics := []result.Metric{
-		{Name: "memory", Unit: "KiB/conn"}, {Name: "slab", Unit: "KiB/conn"}, {Name: "fds", Unit: "fds/conn"},
-		{Name: "ping_cpu", Unit: "us/ping"}, p50, p99, errorCount,
-	}
 	var list []workload
 	for _, n := range []int{1000, relayConns, mostConns} {
 		w := workload{
@@ -29,7 +25,9 @@ func idle() []workload {
 			fresh:   true,
 			seconds: 5,
 			skip:    carries(n),
-			measure: func(ctx context.Context, s *site) (values, error) { return hold(ctx, s, n) },
+			measure: func(ctx context.Context, s *site) (values, error) {
+				return hold(ctx, s, n, func(n int) (*load.Held, error) { return load.Hold(ctx, s.target(0), n) })
+			},
 		}
 		if n == mostConns { // fewer have too small a part in what the runtime takes at a time
 			w.Bars = []result.Bar{{Metric: "memory", Against: result.Absolute, Max: 0.5}}
@@ -37,13 +35,20 @@ func idle() []workload {
 		}
 		list = append(list, w)
 	}
-	return in("idle", "Idle connections", metrics, list)
+	return in("idle", "Idle connections", idleMetrics("KiB/conn"), list)
+}
+
+func idleMetrics(memory string) []result.Metric {
+	return []result.Metric{
+		{Name: "memory", Unit: memory}, {Name: "slab", Unit: "KiB/conn"}, {Name: "fds", Unit: "fds/conn"},
+		{Name: "ping_cpu", Unit: "us/ping"}, p50, p99, errorCount,
+	}
 }
 
 // hold opens n connections, reads what they take, and pings each as often as a
 // chat client does.
-func hold(ctx context.Context, s *site, n int) (values, error) {
-	warm, err := load.Hold(ctx, s.target(0), warmConns)
+func hold(ctx context.Context, s *site, n int, open func(n int) (*load.Held, error)) (values, error) {
+	warm, err := open(warmConns)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +57,7 @@ func hold(ctx context.Context, s *site, n int) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := load.Hold(ctx, s.target(0), n)
+	held, err := open(n)
 	if err != nil {
 		return nil, err
 	}

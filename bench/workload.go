@@ -86,7 +86,7 @@ const (
 // groups lists all workloads in the order of the report.
 func groups() []workload {
 	var all []workload
-	for _, g := range []func() []workload{connections, handshakes, bulk, messages, responses, idle, failover, reload, growth, unprivileged} {
+	for _, g := range []func() []workload{connections, handshakes, bulk, messages, responses, idle, failover, reload, growth, termination, unprivileged} {
 		all = append(all, g()...)
 	}
 	return all

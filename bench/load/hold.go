@@ -16,7 +16,7 @@ const pingers = 16
 
 // Held are connections that have said hello, got an answer, and wait. They cost
 // the client no goroutine and no buffer.
-type Held struct{ conns []*net.TCPConn }
+type Held struct{ conns []net.Conn }
 
 // Hold opens n connections and exchanges one message on each.
 func Hold(ctx context.Context, t Target, n int) (*Held, error) {
@@ -24,7 +24,11 @@ func Hold(ctx context.Context, t Target, n int) (*Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Held{conns}, nil
+	h := &Held{}
+	for _, conn := range conns {
+		h.conns = append(h.conns, conn)
+	}
+	return h, nil
 }
 
 // Len is how many there are.

@@ -64,6 +64,7 @@ func must(t *testing.T) func(Load, error) Load {
 func TestLoads(t *testing.T) {
 	p := servers(t)
 	plain, ctx := target(t, p.Plain[0]), context.Background()
+	ended := endTLS(t)
 	streams := func(d Direction) Load {
 		s, err := NewStreams(ctx, plain, 3, d, p.Taken)
 		return must(t)(s, err)
@@ -78,6 +79,11 @@ func TestLoads(t *testing.T) {
 		{"messages", must(t)(NewMessages(ctx, plain, MessageOptions{Size: 200, Conns: 4}))},
 		{"messages at a rate", must(t)(NewMessages(ctx, plain, MessageOptions{Size: 200, Conns: 4, Rate: 200}))},
 		{"responses", must(t)(NewResponses(ctx, plain, 100_000, 2))},
+		{"visits over TLS", NewVisits(ended, RequestOptions{Secret: secret, Response: 1000, Conns: 2})},
+		{"resumed visits", NewVisits(ended, RequestOptions{Secret: secret, Response: 1000, Conns: 2, Resume: true})},
+		{"requests", must(t)(NewRequests(ctx, ended, RequestOptions{Secret: secret, Response: 1000, Conns: 2}))},
+		{"uploads", must(t)(NewRequests(ctx, ended, RequestOptions{Secret: secret, Response: 2, Body: 100_000, Conns: 2}))},
+		{"requests over HTTP/2", must(t)(NewRequests(ctx, ended, RequestOptions{Secret: secret, Response: 100_000, Conns: 2, Streams: 3}))},
 		{"streams down", streams(Down)},
 		{"streams up", streams(Up)},
 	}
@@ -91,7 +97,7 @@ func TestLoads(t *testing.T) {
 				if err != nil || out.Errors > 0 || out.Count+out.Bytes == 0 {
 					t.Fatalf("got %d units, %d bytes, %d errors, the first %v; %v", out.Count, out.Bytes, out.Errors, out.FirstError, err)
 				}
-				if out.Bytes == 0 && out.Latency.TotalCount() < out.Count {
+				if out.Latency != nil && out.Latency.TotalCount() < out.Count {
 					t.Errorf("%d latencies of %d units", out.Latency.TotalCount(), out.Count)
 				}
 			}

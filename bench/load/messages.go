@@ -114,7 +114,7 @@ func (x *exchanges) paced(ctx, late context.Context, l *line, due time.Time, t *
 }
 
 // exchange sends a request and reads the whole answer.
-func exchange(c *net.TCPConn, buf []byte, request, answer int) error {
+func exchange(c net.Conn, buf []byte, request, answer int) error {
 	if _, err := c.Write(buf[:request]); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -25,21 +26,28 @@ type start struct {
 // openAll opens n connections. After a first failure it opens no more, closes
 // those that it has, and returns the error.
 func (c *client) openAll(ctx context.Context, n int, s start) ([]*net.TCPConn, error) {
-	conns := make([]*net.TCPConn, n)
+	return openEach(n, func() (*net.TCPConn, error) {
+		return c.begin(ctx, s, make([]byte, max(s.request, s.answer)))
+	})
+}
+
+// openEach opens n of something, several at a time. After a first failure it
+// opens no more, closes those that it has, and returns the error.
+func openEach[C conn](n int, open func() (C, error)) ([]C, error) {
+	conns := make([]C, n)
 	errs := make(chan error, openers)
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(n, openers) {
 		wg.Go(func() {
-			buf := make([]byte, max(s.request, s.answer))
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				conn, err := c.begin(ctx, s, buf)
+				c, err := open()
 				if err != nil {
 					errs <- err
 					next.Store(int64(n))
 					return
 				}
-				conns[i] = conn
+				conns[i] = c
 			}
 		})
 	}
@@ -66,9 +74,17 @@ func (c *client) begin(ctx context.Context, s start, buf []byte) (*net.TCPConn, 
 	return conn, nil
 }
 
-func closeAll(conns []*net.TCPConn) {
+// conn is a connection that may be missing.
+type conn interface {
+	comparable
+	io.Closer
+}
+
+// closeAll closes those that are there.
+func closeAll[C conn](conns []C) {
+	var missing C
 	for _, c := range conns {
-		if c != nil {
+		if c != missing {
 			c.Close()
 		}
 	}

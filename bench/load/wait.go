@@ -59,7 +59,7 @@ func ioDeadline(ctx context.Context) time.Time {
 // sets no deadline for each, which would cost more than the message. The
 // caller calls release before c is used otherwise: then nothing of ctx reaches
 // it any more.
-func interrupt(ctx context.Context, c *net.TCPConn) (release func()) {
+func interrupt(ctx context.Context, c net.Conn) (release func()) {
 	_ = c.SetDeadline(time.Time{})
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

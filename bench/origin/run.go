@@ -15,9 +15,10 @@ import (
 type Addresses struct {
 	Plain     []string
 	TLS       []string
-	Refused   string // nobody listens
-	BlackHole string // SYNs get no answer
-	Silent    string // accepts, reads, and says nothing
+	HTTP      []string // HTTP/1.1 in clear text
+	Refused   string   // nobody listens
+	BlackHole string   // SYNs get no answer
+	Silent    string   // accepts, reads, and says nothing
 }
 
 // command and answer are a line of JSON each, on standard input and output.
@@ -91,6 +92,11 @@ func (s *servers) start(n int) error {
 		return err
 	}
 	s.addresses.TLS = []string{login.addr}
+	web, err := s.serveOn(serveHTTP, nil)
+	if err != nil {
+		return err
+	}
+	s.addresses.HTTP = []string{web.addr}
 	return s.startBroken()
 }
 

@@ -15,12 +15,13 @@ import (
 
 // config is what the templates of a peer's files are executed with.
 type config struct {
-	Setup           // Workers is never 0
-	Listen   string // ip:port
-	Dir      string // the peer's own folder, where it is started
-	FDs      int    // descriptors that the peer may have
-	User     string // whom a program that leaves root should become; "": it cannot
-	Packaged bool   // the program is the distribution's own
+	Setup            // Workers is never 0
+	Listen    string // ip:port
+	ListenTLS string // ip:port for EndedName; where it is Listen's, one port has both
+	Dir       string // the peer's own folder, where it is started
+	FDs       int    // descriptors that the peer may have
+	User      string // whom a program that leaves root should become; "": it cannot
+	Packaged  bool   // the program is the distribution's own
 }
 
 // Names are all names that there is a route for.

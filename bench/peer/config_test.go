@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bytes"
 	"flag"
 	"os"
 	"path/filepath"
@@ -18,9 +19,10 @@ func golden(dir string) config {
 	return config{
 		Setup: Setup{
 			Servers: []string{"127.0.0.1:20001", "127.0.0.1:20002"}, Workers: 2, Routes: 2,
+			HTTP:      []string{"127.0.0.1:20003", "127.0.0.1:20004"},
 			HalfClose: true, ConnectTimeout: 1500 * time.Millisecond, FirstByte: 2 * time.Second,
 		},
-		Listen: "127.0.0.1:25001", Dir: dir, FDs: 20000, User: "root",
+		Listen: "127.0.0.1:25001", ListenTLS: "127.0.0.1:25002", Dir: dir, FDs: 20000, User: "root",
 	}
 }
 
@@ -34,18 +36,20 @@ func TestConfigurations(t *testing.T) {
 				t.Fatal(err)
 			}
 			for name := range p.files {
-				compare(t, filepath.Join("testdata", p.Name, name), filepath.Join(dir, name))
+				compare(t, filepath.Join("testdata", p.Name, name), filepath.Join(dir, name), dir)
 			}
 		})
 	}
 }
 
-func compare(t *testing.T, want, got string) {
+// compare takes the peer's folder for /run/peer.
+func compare(t *testing.T, want, got, dir string) {
 	t.Helper()
 	b, err := os.ReadFile(got)
 	if err != nil {
 		t.Fatal(err)
 	}
+	b = bytes.ReplaceAll(b, []byte(dir), []byte("/run/peer"))
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(want), 0o755); err != nil {
 			t.Fatal(err)

@@ -20,7 +20,22 @@ listeners:
           - {{.}}
 {{- end}}
         pool: servers
+{{- if .HTTP}}
+      - server_name: ` + EndedName + `
+        pool: apps
+        terminate:
+          certificates: [{certificate: {{.Dir}}/` + certificateFile + `, key: {{.Dir}}/` + keyFile + `}]
+          preauth: {secrets_file: {{.Dir}}/` + secretFile + `}
+{{- end}}
 pools:
+{{- if .HTTP}}
+  apps:
+    balance: client-address
+    servers:
+{{- range .HTTP}}
+      - "{{.}}"
+{{- end}}
+{{- end}}
   servers:
     balance: client-address
     servers:

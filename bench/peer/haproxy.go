@@ -11,7 +11,7 @@ import (
 // waits a second and asks the same one again.
 func haproxy() Peer {
 	return Peer{
-		Name: "haproxy", Binary: "haproxy", Install: "apt-get install haproxy",
+		Name: "haproxy", Binary: "haproxy", apart: true, Install: "apt-get install haproxy",
 		versionArgs: []string{"-v"}, version: `(?i)version (\S+)`,
 		files:  map[string]string{"haproxy.cfg": haproxyConfig, "routes.map": haproxyRoutes},
 		args:   func(config) []string { return []string{"-db", "-f", "haproxy.cfg"} },
@@ -56,6 +56,29 @@ backend servers
 	balance source
 	hash-type consistent
 {{- range $i, $s := .Servers}}
+	server s{{$i}} {{$s}}
+{{- end}}
+{{if .HTTP}}` + haproxyHTTP + `{{end}}`
+
+// haproxyHTTP lets the client choose among the ciphers, as the others do.
+const haproxyHTTP = `frontend apps
+	mode http
+	bind {{.ListenTLS}} ssl crt ` + bothFile + ` alpn h2,http/1.1 ssl-min-ver TLSv1.2 prefer-client-ciphers
+	timeout http-request 10s
+	timeout http-keep-alive 75s
+	http-request deny status 403 unless { req.hdr(X-Mattermost-Preauth-Secret) -m str ` + Secret + ` }
+	http-request del-header X-Mattermost-Preauth-Secret
+	http-request set-header X-Forwarded-For %[src]
+	http-request set-header X-Real-IP %[src]
+	http-request set-header X-Forwarded-Proto https
+	default_backend apps
+backend apps
+	mode http
+	balance source
+	hash-type consistent
+	http-reuse safe
+	timeout tunnel 10m
+{{- range $i, $s := .HTTP}}
 	server s{{$i}} {{$s}}
 {{- end}}
 `

@@ -15,7 +15,7 @@ import (
 // alone for 10 s (max_fails, fail_timeout), which is its default and kept.
 func nginx() Peer {
 	return Peer{
-		Name: "nginx", Binary: "nginx", Install: "apt-get install nginx libnginx-mod-stream",
+		Name: "nginx", Binary: "nginx", apart: true, Install: "apt-get install nginx libnginx-mod-stream",
 		versionArgs: []string{"-v"}, version: `nginx/(\S+)`,
 		files: map[string]string{"nginx.conf": nginxConfig},
 		args: func(c config) []string {
@@ -62,6 +62,82 @@ stream {
 		proxy_connect_timeout {{ms .}};
 {{- end}}
 		proxy_pass $target;
+	}
+}
+{{if .HTTP}}` + nginxHTTP + `{{end}}`
+
+// nginxHTTP is the proxy of Mattermost's guide, but for its cache: the values
+// of its buffers, timeouts and limits, and its two locations. The secret is
+// asked for as other guides do it, by a map. Bodies of requests are collected
+// before a server gets them, which is nginx's default and the guide's. A
+// connection may have as many requests as it likes: with the default of 1,000
+// handshakes would be part of every request's cost.
+const nginxHTTP = `http {
+	access_log off;
+	client_body_temp_path body;
+	proxy_temp_path proxy;
+{{- if .Packaged}}
+	fastcgi_temp_path fastcgi;
+	uwsgi_temp_path uwsgi;
+	scgi_temp_path scgi;
+{{- end}}
+	map_hash_bucket_size 128;
+	map $http_x_mattermost_preauth_secret $refused {
+		default 1;
+		` + Secret + ` 0;
+	}
+	upstream apps {
+		hash $remote_addr consistent;
+{{- range .HTTP}}
+		server {{.}};
+{{- end}}
+		keepalive 256;
+		keepalive_requests 1000000000;
+	}
+	server {
+		listen {{.ListenTLS}} ssl http2 reuseport so_keepalive=15:5:3;
+		server_name ` + EndedName + `;
+		ssl_certificate ` + certificateFile + `;
+		ssl_certificate_key ` + keyFile + `;
+		ssl_protocols TLSv1.2 TLSv1.3;
+		keepalive_timeout 75s;
+		keepalive_requests 1000000000;
+		client_max_body_size 100M;
+		http2_max_concurrent_streams 100;
+		if ($refused) {
+			return 403;
+		}
+		proxy_http_version 1.1;
+		proxy_set_header Connection "";
+		proxy_set_header Host $http_host;
+		proxy_set_header X-Real-IP $remote_addr;
+		proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+		proxy_set_header X-Forwarded-Proto $scheme;
+		proxy_set_header X-Frame-Options SAMEORIGIN;
+		proxy_set_header X-Mattermost-Preauth-Secret "";
+		proxy_buffers 256 16k;
+		proxy_buffer_size 16k;
+		location ~ /api/v[0-9]+/(users/)?websocket$ {
+			proxy_set_header Upgrade $http_upgrade;
+			proxy_set_header Connection "upgrade";
+			proxy_set_header Host $http_host;
+			proxy_set_header X-Real-IP $remote_addr;
+			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+			proxy_set_header X-Forwarded-Proto $scheme;
+			proxy_set_header X-Frame-Options SAMEORIGIN;
+			proxy_set_header X-Mattermost-Preauth-Secret "";
+			client_body_timeout 60s;
+			send_timeout 300s;
+			lingering_timeout 5s;
+			proxy_connect_timeout 90s;
+			proxy_send_timeout 300s;
+			proxy_read_timeout 90s;
+			proxy_pass http://apps;
+		}
+		location / {
+			proxy_read_timeout 600s;
+			proxy_pass http://apps;
+		}
 	}
 }
 `

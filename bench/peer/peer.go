@@ -14,6 +14,10 @@ import (
 // ServerName is the name that every peer has a route for.
 const ServerName = "chat.example.com"
 
+// EndedName is the name whose TLS ends in the peer, where Setup.HTTP has servers
+// for it.
+const EndedName = "apps.example.com"
+
 // RouteName is the i-th of the extra names of Setup.Routes, from 0.
 func RouteName(i int) string { return fmt.Sprintf("route-%06d.example.net", i) }
 
@@ -34,6 +38,10 @@ type Setup struct {
 	// Routes is how many names there are beside ServerName, all for the same
 	// servers. The relay reads no name and ignores it.
 	Routes int
+	// HTTP are servers of plain HTTP/1.1, ip:port. With any, TLS for EndedName
+	// ends in the peer, and requests that have Secret go to them. Only culvert,
+	// nginx and HAProxy can; the others ignore it.
+	HTTP []string
 	// Unprivileged runs the peer as nobody when the caller is root.
 	Unprivileged bool
 	// ConnectTimeout bounds one attempt to connect to a server; 0: the proxy's
@@ -54,6 +62,7 @@ type Peer struct {
 
 	versionArgs []string          // print the version; nil: version is known
 	version     string            // a pattern with one group, or the version itself
+	apart       bool              // TLS that ends in it has a port of its own
 	files       map[string]string // file name to template, executed with a config
 	args        func(config) []string
 	env         func(config) []string                           // added to the caller's; nil: none

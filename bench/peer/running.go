@@ -17,6 +17,9 @@ import (
 type Running struct {
 	Name string
 	Addr string // ip:port that it serves, the same after a reload or restart
+	// TLSAddr is where TLS for EndedName ends. It is Addr where a peer tells
+	// connections apart by their names whatever becomes of them.
+	TLSAddr string
 
 	peer   Peer
 	config config
@@ -84,8 +87,13 @@ func (r *Running) serve(ctx context.Context) error {
 		return err
 	}
 	return p.await(ctx, func() (bool, error) {
-		inodes, err := listening(r.Addr)
-		return owns(p.pid(), inodes), err
+		for _, addr := range []string{r.Addr, r.TLSAddr} {
+			inodes, err := listening(addr)
+			if err != nil || !owns(p.pid(), inodes) {
+				return false, err
+			}
+		}
+		return true, nil
 	})
 }
 

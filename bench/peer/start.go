@@ -33,22 +33,43 @@ func (p Peer) start(ctx context.Context, s Setup, dir string, choose func() (str
 		return nil, err
 	}
 	if p.Binary == "" {
-		return &Running{Name: p.Name, Addr: s.Servers[0], peer: p}, nil
+		return &Running{Name: p.Name, Addr: s.Servers[0], TLSAddr: s.Servers[0], peer: p}, nil
 	}
 	for try := 1; ; try++ {
-		addr, err := choose()
+		at, err := p.choose(s, choose)
 		if err != nil {
 			return nil, err
 		}
-		r, err := p.startOn(ctx, s, dir, addr)
-		if err == nil || try == startTries || ctx.Err() != nil || !taken(addr) {
+		r, err := p.startOn(ctx, s, dir, at)
+		if err == nil || try == startTries || ctx.Err() != nil || !taken(at.plain) && !taken(at.tls) {
 			return r, err
 		}
 	}
 }
 
-func (p Peer) startOn(ctx context.Context, s Setup, dir, addr string) (*Running, error) {
-	r, err := p.prepare(s, dir, addr)
+// addresses are what a peer listens on, which may be one and the same.
+type addresses struct{ plain, tls string }
+
+func (p Peer) choose(s Setup, choose func() (string, error)) (at addresses, err error) {
+	if at.plain, err = choose(); err != nil {
+		return at, err
+	}
+	if at.tls = at.plain; len(s.HTTP) == 0 || !p.apart {
+		return at, nil
+	}
+	for at.tls == at.plain && err == nil {
+		at.tls, err = choose()
+	}
+	return at, err
+}
+
+// Another starts the peer once more, with the same setup and files of its own.
+func (r *Running) Another(ctx context.Context) (*Running, error) {
+	return r.peer.Start(ctx, r.config.Setup, filepath.Dir(r.config.Dir))
+}
+
+func (p Peer) startOn(ctx context.Context, s Setup, dir string, at addresses) (*Running, error) {
+	r, err := p.prepare(s, dir, at)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +81,7 @@ func (p Peer) startOn(ctx context.Context, s Setup, dir, addr string) (*Running,
 }
 
 // prepare makes the peer's folder and everything in it.
-func (p Peer) prepare(s Setup, dir, addr string) (r *Running, err error) {
+func (p Peer) prepare(s Setup, dir string, at addresses) (r *Running, err error) {
 	binary, err := p.look()
 	if err != nil {
 		return nil, err
@@ -74,9 +95,14 @@ func (p Peer) prepare(s Setup, dir, addr string) (r *Running, err error) {
 		return nil, err
 	}
 	s.Workers = s.workers()
-	c := config{Setup: s, Listen: addr, Dir: home, FDs: limit, User: userToBe(s), Packaged: binary == "/usr/sbin/"+p.Name}
-	r = &Running{Name: p.Name, Addr: addr, peer: p, config: c, binary: binary}
-	if err = p.writeFiles(c); err == nil && s.Unprivileged && os.Geteuid() == 0 {
+	c := config{
+		Setup: s, Listen: at.plain, ListenTLS: at.tls, Dir: home, FDs: limit, User: userToBe(s), Packaged: binary == "/usr/sbin/"+p.Name,
+	}
+	r = &Running{Name: p.Name, Addr: at.plain, TLSAddr: at.tls, peer: p, config: c, binary: binary}
+	if err = p.writeFiles(c); err == nil && len(s.HTTP) > 0 {
+		err = writeIdentity(home)
+	}
+	if err == nil && s.Unprivileged && os.Geteuid() == 0 {
 		err = r.becomeNobody(dir)
 	}
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 
 // labels are what metrics are called where people read them.
 var labels = map[string]string{
-	"cpu": "CPU", "rate": "rate", "machine_cpu": "machine", "p999": "p99.9", "ping_cpu": "CPU of a ping", "fds": "descriptors",
+	"cpu": "CPU", "rate": "rate", "machine_cpu": "machine", "p999": "p99.9", "ping_cpu": "CPU of a ping", "per_cpu": "handshakes",
+	"of_process": "of which the process", "fds": "descriptors",
 }
 
 func label(m result.Metric) string {
