@@ -31,7 +31,6 @@ type terminators struct {
 	gate   *terminate.Gate
 	report func(*terminate.Request)
 	counts *requests
-	floor  sync.Once
 
 	mu      sync.Mutex             // of who changes running; who only reads it while nothing changes needs none
 	running map[string]*terminator // by config.Termination.Key
@@ -142,9 +141,6 @@ func (n *served) commit(upstream func(*l4.Pool, *config.Encrypt) *terminate.Upst
 		if n.sending[name] != r {
 			r.Retire()
 		}
-	}
-	if len(n.running) > 0 {
-		t.floor.Do(heapFloor)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

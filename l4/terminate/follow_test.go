@@ -168,6 +168,7 @@ func TestFollowWaitsForWriters(t *testing.T) {
 
 // Watch looks by itself, until it is told to stop.
 func TestFollowWatch(t *testing.T) {
+	t.Parallel() // it mostly waits
 	file := filepath.Join(t.TempDir(), "a")
 	write(t, file, "one")
 	f := startFollowing(t, file)

@@ -90,7 +90,7 @@ func (r *rig) stopHalfway(n int) {
 // one place.
 func TestGateIsNotHeldByWhoWaits(t *testing.T) {
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Gate: NewGate(1), Limits: Limits{HeaderTimeout: 10 * patience}}}, server.addr)
+	r := startRig(t, setting{Config: Config{Gate: NewGate(1)}, handshake: 10 * patience}, server.addr)
 	r.stopHalfway(100)
 	var others sync.WaitGroup
 	for range 10 {
@@ -109,7 +109,7 @@ func TestGateIsNotHeldByWhoWaits(t *testing.T) {
 // The deadline ends handshakes that stop half-way, and their places are free.
 func TestGateDeadline(t *testing.T) {
 	g := NewGate(1)
-	r := startRig(t, setting{Config: Config{Gate: g, Limits: Limits{HeaderTimeout: 200 * time.Millisecond}}}, nobodyAt(t))
+	r := startRig(t, setting{Config: Config{Gate: g}, handshake: time.Second}, nobodyAt(t))
 	r.stopHalfway(20)
 	eventually(t, "all are refused", func() bool { return len(r.refusals()) == 20 })
 	for _, err := range r.refusals() {
@@ -126,7 +126,7 @@ func TestGateDeadline(t *testing.T) {
 // else's to give.
 func TestGateFull(t *testing.T) {
 	g := NewGate(1)
-	r := startRig(t, setting{Config: Config{Gate: g, Limits: Limits{HeaderTimeout: 50 * time.Millisecond}}}, nobodyAt(t))
+	r := startRig(t, setting{Config: Config{Gate: g}, handshake: brief}, nobodyAt(t))
 	_ = g.enter(context.Background())
 	if c, err := tls.Dial("tcp", r.addr, r.tls()); err == nil {
 		c.Close()
@@ -136,6 +136,33 @@ func TestGateFull(t *testing.T) {
 	if len(g.places) != 1 {
 		t.Error("somebody gave the place up")
 	}
+}
+
+// Without a deadline of its own a handshake has as long as headers have.
+func TestHandshakeWithoutADeadline(t *testing.T) {
+	s := New(Config{Limits: Limits{HeaderTimeout: brief}})
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	r := &rig{}
+	s.Serve(&pipeConn{Conn: theirs, rig: r}, time.Time{})
+	if all := r.refusals(); len(all) != 1 || !errors.Is(all[0], os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want the deadline", all)
+	}
+	s.front.Load().shutDown()
+}
+
+// pipeConn is a client's connection that is no TCP.
+type pipeConn struct {
+	net.Conn
+	rig *rig
+}
+
+func (*pipeConn) Leads(string) bool { return true }
+func (*pipeConn) Served(string)     {}
+
+func (c *pipeConn) Refuse(err error) {
+	c.rig.refused = append(c.rig.refused, err)
+	_ = c.Close()
 }
 
 // A hello in pieces is a hello: one byte at a time, in many records, and both.

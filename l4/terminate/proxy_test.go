@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
@@ -146,16 +147,39 @@ func TestResponseHeaders(t *testing.T) {
 	})
 	r := startRig(t, setting{Config: Config{HSTS: time.Hour, StripResponse: []string{"X-Debug-*"}}}, server.addr)
 	eachProtocol(t, func(t *testing.T, protocol string) {
-		got := r.get(protocol, "/")
-		got.Header.Del("Date")
-		want := http.Header{
-			"X-Version-Id": {"10.0.0"}, "Set-Cookie": {"a=b; Secure", "c=d; HttpOnly"},
-			"Strict-Transport-Security": {"max-age=3600"}, "Content-Length": {"6"},
-		}
-		if diff := cmp.Diff(want, got.Header); diff != "" || got.StatusCode != 299 || got.body != "<html>" {
-			t.Errorf("status %d, body %q, headers (-want +got):\n%s", got.StatusCode, got.body, diff)
+		client := r.client(protocol)
+		for range 3 {
+			got := r.do(client, newRequest(t, "GET", "/", nil))
+			got.Header.Del("Date")
+			want := http.Header{
+				"X-Version-Id": {"10.0.0"}, "Set-Cookie": {"a=b; Secure", "c=d; HttpOnly"},
+				"Strict-Transport-Security": {"max-age=3600"}, "Content-Length": {"6"},
+			}
+			if diff := cmp.Diff(want, got.Header); diff != "" || got.StatusCode != 299 || got.body != "<html>" {
+				t.Fatalf("status %d, body %q, headers (-want +got):\n%s", got.StatusCode, got.body, diff)
+			}
 		}
 	})
+}
+
+// A response without a type is not given one by a guess.
+func TestContentTypeIsNotGuessed(t *testing.T) {
+	s := &Server{limits: Limits{}.withDefaults()}
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		x := s.newExchange(w, q)
+		defer x.done()
+		x.WriteHeader(200)
+		_, _ = io.WriteString(x, "<html>")
+	}))
+	defer h.Close()
+	res, err := http.Get(h.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if got, ok := res.Header["Content-Type"]; ok {
+		t.Errorf("got %q", got)
+	}
 }
 
 // Header names of HTTP/1.1 responses keep their usual case, which some apps

@@ -3,6 +3,7 @@ package terminate
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -115,8 +116,9 @@ func (c *rigConn) Close() error {
 // setting is what a test wants of a rig.
 type setting struct {
 	Config
-	upstream func(*Upstream)
-	pool     func(*balancer.Config)
+	upstream  func(*Upstream)
+	pool      func(*balancer.Config)
+	handshake time.Duration // time for it; 0: patience
 }
 
 // startRig serves what set says until the test ends. Then no server may have a
@@ -150,7 +152,7 @@ func startRig(t testing.TB, set setting, servers ...string) *rig {
 	}
 	up := r.up
 	r.SetUpstream(&up)
-	r.listen()
+	r.listen(cmp.Or(set.handshake, patience))
 	t.Cleanup(r.settle)
 	return r
 }
@@ -176,7 +178,7 @@ func dialServer(ctx context.Context, s *balancer.Server, _ Client) (net.Conn, er
 }
 
 // listen accepts connections until the test ends.
-func (r *rig) listen() {
+func (r *rig) listen(handshake time.Duration) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		r.t.Fatal(err)
@@ -191,7 +193,7 @@ func (r *rig) listen() {
 			r.mu.Lock()
 			r.conns[c] = true
 			r.mu.Unlock()
-			r.serving.Go(func() { r.Serve(&rigConn{c.(*net.TCPConn), r}, time.Time{}) })
+			r.serving.Go(func() { r.Serve(&rigConn{c.(*net.TCPConn), r}, time.Now().Add(handshake)) })
 		}
 	})
 	r.t.Cleanup(func() { ln.Close() })

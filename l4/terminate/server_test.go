@@ -2,11 +2,14 @@ package terminate
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
@@ -180,6 +183,51 @@ func TestProtocolsOffered(t *testing.T) {
 	}
 }
 
+// proofs is a cache that has the certificate of a proof under way.
+type proofs struct{ site }
+
+func (p proofs) Get(_ context.Context, key string) ([]byte, error) {
+	if key == chat+"+token" {
+		return []byte(p.key + p.chain), nil
+	}
+	return nil, autocert.ErrCacheMiss
+}
+
+func (proofs) Put(context.Context, string, []byte) error { return nil }
+func (proofs) Delete(context.Context, string) error      { return nil }
+
+// An authority that asks for proof gets it, whatever the route asks of others,
+// and gets nothing else.
+func TestProofForAuthority(t *testing.T) {
+	proof := newSite(t)
+	acme := &ACME{Manager: &autocert.Manager{Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(chat), Cache: proofs{proof}}}
+	trusted := mustLoad(t, pemOf(newRoot(t, "clients")))
+	clients := func(strict bool) *CertPolicy {
+		return &CertPolicy{Authorities: func() *Authorities { return trusted }, Strict: strict}
+	}
+	for name, cfg := range map[string]Config{
+		"HTTP": {}, "raw": {Raw: true}, "certificates": {Clients: clients(false)}, "certificates, strict": {Clients: clients(true)}, "modern": {Profile: Modern},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reached := startRecorder(t, nil)
+			cfg.ACME = acme
+			r := startRig(t, setting{Config: cfg}, reached.addr)
+			c := r.tls(acmeProtocol)
+			c.InsecureSkipVerify = true
+			conn := r.dial(c)
+			state := conn.ConnectionState()
+			want, _ := pem.Decode([]byte(proof.chain))
+			if state.NegotiatedProtocol != acmeProtocol || !bytes.Equal(state.PeerCertificates[0].Raw, want.Bytes) {
+				t.Errorf("got the protocol %q, and another certificate", state.NegotiatedProtocol)
+			}
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+chat+"\r\n\r\n")
+			if b, _ := io.ReadAll(conn); len(b) > 0 || len(reached.take()) > 0 {
+				t.Errorf("got %q", b)
+			}
+		})
+	}
+}
+
 // Requests under way finish when a Server is retired, connections that wait
 // end, and what still arrives is served.
 func TestRetire(t *testing.T) {
@@ -278,6 +326,32 @@ func TestRetireLosesNoConnection(t *testing.T) {
 	}
 	close(stop)
 	clients.Wait()
+}
+
+// A connection that waits for a front that closes goes to its successor, and
+// ends when there is none.
+func TestRetiredFrontPassesOn(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	good := r.front.Load()
+	deaf := &front{conns: make(chan net.Conn), done: make(chan struct{})}
+	for range 10 {
+		r.front.Store(deaf)
+		conn := r.dial(r.tls("http/1.1"))
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close\r\n\r\n")
+		r.front.Store(good)
+		_ = deaf.Close()
+		if got := readAnswers(t, conn, 1); len(got) != 1 || got[0].StatusCode != 200 {
+			t.Fatalf("got %v", got)
+		}
+		deaf = &front{conns: make(chan net.Conn), done: make(chan struct{})}
+	}
+	r.front.Store(deaf)
+	_ = deaf.Close()
+	if b, err := io.ReadAll(r.dial(r.tls("http/1.1"))); len(b) > 0 || err != nil {
+		t.Errorf("got %q, %v; want the end", b, err)
+	}
+	r.front.Store(good)
 }
 
 // Whatever becomes of connections and requests, no place stays taken.
