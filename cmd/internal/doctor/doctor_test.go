@@ -370,9 +370,6 @@ func TestCoalescingFromElsewhere(t *testing.T) {
 
 // TestASilentServerTakesNoLongerThanItsProbe: it accepts and says nothing.
 func TestASilentServerTakesNoLongerThanItsProbe(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a probe's timeout")
-	}
 	ln := must(net.Listen("tcp", "127.0.0.1:0"))
 	t.Cleanup(func() { _ = ln.Close() })
 	text := fmt.Sprintf("listeners: [{address: ':1', default: p}]\npools: {p: {servers: ['%s'], site_url: https://chat.example.com}}\n", ln.Addr())

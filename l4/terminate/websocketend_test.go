@@ -1,0 +1,153 @@
+package terminate
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// When one side ends the other one ends, and the place is free.
+func TestWebSocketEnds(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(client, server net.Conn)
+	}{
+		{"client closes", func(c, _ net.Conn) { c.Close() }},
+		{"client resets", func(c, _ net.Conn) { _ = netConn(c).SetLinger(0); _ = netConn(c).Close() }},
+		{"client ends without saying so", func(c, _ net.Conn) { _ = netConn(c).Close() }},
+		{"server closes", func(_, s net.Conn) { s.Close() }},
+		{"server resets", func(_, s net.Conn) { _ = s.(*net.TCPConn).SetLinger(0); s.Close() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			servers, ended := make(chan net.Conn, 1), make(chan bool, 1)
+			server := speaking(t, func(c net.Conn, r *bufio.Reader) {
+				servers <- c
+				_, _ = io.Copy(io.Discard, r)
+				ended <- true
+			})
+			r := startRig(t, setting{}, server)
+			conn, b, _ := r.open(handshake(socketPath))
+			tt.end(conn, within(t, "the server is there", servers))
+			if strings.HasPrefix(tt.name, "server") {
+				if _, err := b.ReadByte(); err == nil || errors.Is(err, net.ErrClosed) {
+					t.Errorf("the client got %v", err)
+				}
+				conn.Close()
+			}
+			within(t, "the server's side ends", ended)
+			eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+			eventually(t, "the connection is closed", func() bool {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				return len(r.conns) == 0
+			})
+		})
+	}
+}
+
+func netConn(c net.Conn) *net.TCPConn {
+	return c.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn)
+}
+
+// A client that leaves before the server has answered leaves no place taken.
+func TestWebSocketAborted(t *testing.T) {
+	arrived, ended := make(chan bool, 1), make(chan bool, 1)
+	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = readHead(r)
+		arrived <- true
+		_, _ = io.Copy(io.Discard, r)
+		ended <- true
+	})
+	r := startRig(t, setting{}, server)
+	conn := r.dial(r.tls("http/1.1"))
+	_, _ = io.WriteString(conn, handshake(socketPath))
+	within(t, "the server has the handshake", arrived)
+	conn.Close()
+	within(t, "the server's side ends", ended)
+	if q := r.report(); q.Refused != "client_gone" || q.Status != 0 || q.Upgraded {
+		t.Errorf("got the report %+v", q)
+	}
+	eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+}
+
+// A server that does not answer the handshake is not waited for.
+func TestWebSocketUnanswered(t *testing.T) {
+	server := startScript(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
+	r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: 50 * time.Millisecond}}}, server)
+	if _, _, res := r.open(handshake(socketPath)); res.StatusCode != 504 {
+		t.Errorf("got %s, want 504", res.Status)
+	}
+}
+
+// The bounds of requests are not those of what comes after: an open WebSocket
+// may be silent for longer than any of them.
+func TestWebSocketOutlivesTheLimits(t *testing.T) {
+	r := startRig(t, setting{Config: Config{Limits: Limits{HeaderTimeout: patience, BodyTimeout: brief, IdleTimeout: brief, ResponseTimeout: brief}}}, speaking(t, echo))
+	conn, b, _ := r.open(handshake(socketPath))
+	time.Sleep(4 * brief) // for the limits to pass
+	for range 3 {
+		_, _ = io.WriteString(conn, "hello")
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(b, got); err != nil || string(got) != "hello" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+}
+
+// Retiring leaves WebSockets open.
+func TestWebSocketOutlivesRetire(t *testing.T) {
+	r := startRig(t, setting{}, speaking(t, echo))
+	conn, b, _ := r.open(handshake(socketPath))
+	old := r.front.Load()
+	r.Retire()
+	within(t, "the old front is closed", old.done)
+	r.Server.Close()
+	_, _ = io.WriteString(conn, "hello")
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(b, got); err != nil || string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// An idle WebSocket costs little.
+func TestWebSocketMemory(t *testing.T) {
+	const sockets = 500
+	r := startRig(t, setting{}, speaking(t, echo))
+	var conns []io.Closer
+	open := func() {
+		conn, b, _ := r.open(handshake(socketPath))
+		_, _ = io.WriteString(conn, "hello")
+		if _, err := io.ReadFull(b, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	open()
+	before := inUse()
+	goroutines := runtime.NumGoroutine()
+	for range sockets {
+		open()
+	}
+	each := (int64(inUse()) - int64(before)) / sockets
+	t.Logf("%d bytes of heap and stacks each, with both peers' ends of it; %.1f goroutines", each, float64(runtime.NumGoroutine()-goroutines)/sockets)
+	if each > 2*40<<10 {
+		t.Errorf("a WebSocket takes %d bytes", each)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// inUse is the memory that heap and stacks take after garbage collection.
+func inUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
