@@ -43,6 +43,26 @@ func Ended(c net.Conn) Errno {
 	return e
 }
 
+// Quiet reports whether nothing is to be read from c: no byte, no end, no
+// error. What is no socket is quiet.
+func Quiet(c net.Conn) bool {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		quiet = err == unix.EAGAIN
+	})
+	return err == nil && quiet
+}
+
 // Connect is Dial that waits until the connection stands, fails, or ctx is
 // done, and makes it a net.Conn of the caller's, with o set. An error of the
 // kernel is an Errno, that of ctx is in the chain too.

@@ -5,72 +5,97 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
-	"time"
 )
 
-// Connections to servers that wait for the next request.
-const (
-	idlePerServer = 256              // at most, as the guide for clusters has it
-	idleServer    = 45 * time.Second // the server closes its end after 60 s
-)
-
-// maxResponseHeader bounds the headers of a response, in bytes.
-const maxResponseHeader = 256 << 10
-
-// carrier takes requests to servers.
-type carrier struct{ transport *http.Transport }
-
-func newCarrier(response time.Duration) *carrier {
-	return &carrier{&http.Transport{
-		DialContext:            connect,
-		DisableCompression:     true,
-		MaxIdleConns:           4 * idlePerServer,
-		MaxIdleConnsPerHost:    idlePerServer,
-		IdleConnTimeout:        idleServer,
-		ResponseHeaderTimeout:  response,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: maxResponseHeader,
-		WriteBufferSize:        4 << 10,
-		ReadBufferSize:         4 << 10,
-		Protocols:              http1(),
-	}}
+// carrier takes requests to servers. net/http's Transport could, but has two
+// goroutines for each connection, and every request and response change hands
+// between them: a quarter of what a request costs. HTTP itself is read and
+// written by net/http here as well.
+type carrier struct {
+	kept   keptConns
+	limits *Limits
 }
 
-func http1() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	return p
-}
-
-func (c *carrier) close() { c.transport.CloseIdleConnections() }
+func newCarrier(l *Limits) *carrier { return &carrier{limits: l} }
 
 // trip sends a request to a server. The server is released when the body of
-// the response is closed.
+// the response is closed; after an error it is the caller's to release.
 func (c *carrier) trip(r *http.Request, a *attempt) (*http.Response, error) {
-	out := r.WithContext(context.WithValue(r.Context(), attemptKey{}, a))
-	u := *r.URL
-	u.Scheme, u.Host = "http", a.authority() // TLS, if any, is connect's
-	out.URL = &u
-	res, err := c.transport.RoundTrip(out)
+	key := a.key()
+	if conn := c.kept.take(key); conn != nil {
+		res, err := c.roundTrip(conn, r, a)
+		if err == nil || !conn.wasStale(r, err) {
+			return res, err
+		}
+	}
+	conn, err := c.dial(r.Context(), a)
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode < 200 { // also 101, which nobody asked for
-		_ = res.Body.Close()
+	conn.free = func() { c.kept.put(key, conn) }
+	return c.roundTrip(conn, r, a)
+}
+
+// dial opens a connection to the server of a.
+func (c *carrier) dial(ctx context.Context, a *attempt) (*serverConn, error) {
+	conn, err := connect(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return newServerConn(conn, c.limits), nil
+}
+
+func (c *carrier) roundTrip(conn *serverConn, r *http.Request, a *attempt) (*http.Response, error) {
+	res, err := conn.roundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols { // which nobody asked for
+		conn.settle(false)
 		return nil, fmt.Errorf("the server answers with status %d", res.StatusCode)
 	}
-	res.Body = &leased{ReadCloser: res.Body, release: sync.OnceFunc(a.server.Release)}
+	body := &responseBody{body: res.Body, conn: conn, release: a.server.Release}
+	if res.Body == http.NoBody {
+		body.end(true)
+	}
+	res.Body = body
 	return res, nil
 }
 
-// leased is a response's body. Closing it gives the server's place back.
-type leased struct {
-	io.ReadCloser
+// responseBody is the body of a response: read to its end it frees the
+// connection, and Close gives the server's place back.
+type responseBody struct {
+	body    io.Reader
+	conn    *serverConn
+	ended   bool
 	release func()
 }
 
-func (l *leased) Close() error {
-	l.release()
-	return l.ReadCloser.Close()
+// Read is io.Reader's.
+func (b *responseBody) Read(p []byte) (int, error) {
+	if b.ended {
+		return 0, io.EOF
+	}
+	n, err := b.body.Read(p)
+	if err != nil {
+		b.end(err == io.EOF)
+	}
+	return n, err
+}
+
+func (b *responseBody) end(ok bool) {
+	if !b.ended {
+		b.ended = true
+		b.conn.settle(ok)
+	}
+}
+
+// Close is io.Closer's.
+func (b *responseBody) Close() error {
+	b.end(false)
+	if b.release != nil {
+		b.release()
+		b.release = nil
+	}
+	return nil
 }

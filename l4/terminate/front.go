@@ -54,11 +54,11 @@ func (f *front) Close() error {
 // Addr is net.Listener's.
 func (f *front) Addr() net.Addr { return &net.TCPAddr{} }
 
-type connKey struct{}
+type clientKey struct{}
 
 // withConn keeps what a request has to know of its connection.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn().(*gated).Conn.(Conn))
+	return context.WithValue(ctx, clientKey{}, c.(*tls.Conn).NetConn().(*gated).Conn.(Conn))
 }
 
-func connOf(ctx context.Context) Conn { return ctx.Value(connKey{}).(Conn) }
+func connOf(ctx context.Context) Conn { return ctx.Value(clientKey{}).(Conn) }

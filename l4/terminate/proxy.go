@@ -100,12 +100,6 @@ func (s *Server) setHeaders(h http.Header, in *http.Request, leaf *x509.Certific
 		h.Set("X-Real-IP", host)
 	}
 	h.Set("X-Forwarded-Proto", "https")
-	for _, name := range repeating {
-		if v, ok := h[name]; ok {
-			delete(h, name)
-			h[strings.ToLower(name)] = v
-		}
-	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = nil // or Go would send one of its own
 	}
@@ -116,10 +110,6 @@ func (s *Server) setHeaders(h http.Header, in *http.Request, leaf *x509.Certific
 		s.cfg.Log.Warn("the subject of a client certificate is not passed on", "client", in.RemoteAddr, "serial", leaf.SerialNumber.String(), "error", err)
 	}
 }
-
-// repeating are the headers that have http.Transport repeat a request of any
-// method, if they are spelled so.
-var repeating = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 // trip tries servers until one has answered.
 func (s *Server) trip(x *exchange, in, out *http.Request, b *body) (res *http.Response, err error) {

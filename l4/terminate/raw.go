@@ -23,7 +23,7 @@ func (s *Server) relayRaw(conn *tls.Conn, c Conn, state *tls.ConnectionState) {
 	var server net.Conn
 	var by *attempt
 	err := u.route(x, from, func(a *attempt) (_ bool, err error) {
-		server, err = connect(context.WithValue(context.Background(), attemptKey{}, a), "", "")
+		server, err = connect(context.Background(), a)
 		by = a
 		return err == nil, err
 	})

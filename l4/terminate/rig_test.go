@@ -197,7 +197,6 @@ func (r *rig) settle() {
 	}
 	r.mu.Unlock()
 	r.front.Load().shutDown()
-	r.Server.Close()
 	for _, s := range r.pool.Servers() {
 		eventually(r.t, "the places on "+s.Name()+" are free", func() bool { return s.Active() == 0 })
 	}

@@ -90,7 +90,7 @@ func New(cfg Config) *Server {
 		s.cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s.tls = cfg.tlsConfig(cfg.certificateFor)
-	s.carrier = newCarrier(s.limits.ResponseTimeout)
+	s.carrier = newCarrier(&s.limits)
 	s.front.Store(s.newFront())
 	return s
 }
@@ -168,6 +168,7 @@ func (s *Server) Retire() {
 	last := s.newFront()
 	last.http.SetKeepAlivesEnabled(false)
 	old := s.front.Swap(last)
+	s.carrier.kept.close()
 	go old.shutDown()
 	time.AfterFunc(lateness, last.shutDown)
 }
@@ -175,9 +176,6 @@ func (s *Server) Retire() {
 // lateness is for how long connections may arrive at a Server that was
 // retired: those whose hello was slow have had their old route.
 const lateness = time.Minute
-
-// Close frees what a retired Server holds of its servers.
-func (s *Server) Close() { s.carrier.close() }
 
 func (l Limits) withDefaults() Limits {
 	set := func(d *time.Duration, usual time.Duration) {

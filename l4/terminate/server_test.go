@@ -280,7 +280,6 @@ func TestRetire(t *testing.T) {
 		}
 		client.CloseIdleConnections()
 		r.front.Load().shutDown()
-		r.Server.Close()
 		eventually(t, "the goroutines are gone", func() bool { return runtime.NumGoroutine() <= before-1 })
 		if t.Failed() {
 			b := make([]byte, 1<<20)

@@ -51,18 +51,15 @@ type dialError struct{ err error }
 func (e *dialError) Error() string { return e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
 
-// attempt is what the dialing of a request has to know.
+// attempt is one try of a request at one server.
 type attempt struct {
 	upstream *Upstream
 	server   *balancer.Server
 	client   Client
 }
 
-type attemptKey struct{}
-
-// connect makes a connection for the attempt that ctx carries.
-func connect(ctx context.Context, _, _ string) (net.Conn, error) {
-	a := ctx.Value(attemptKey{}).(*attempt)
+// connect makes a connection for a, and says how that went.
+func connect(ctx context.Context, a *attempt) (net.Conn, error) {
 	conn, err := a.dial(ctx)
 	if a.upstream.Outcome != nil && !a.ofClient(err) {
 		a.upstream.Outcome(a.server, err)
@@ -121,22 +118,20 @@ func (a *attempt) dial(ctx context.Context) (net.Conn, error) {
 // tlsName is what the certificate of the server is for.
 func (a *attempt) tlsName() string { return cmp.Or(a.upstream.TLS.ServerName, a.client.Name) }
 
-// authority names the connections that a request may share: those of its
-// server, by the same name, and of its client where a connection is for one.
-func (a *attempt) authority() string {
-	name := fmt.Sprintf("%x", a.server.Name()+" "+a.server.Address())
+func (a *attempt) key() connKey {
+	key := connKey{server: a.server.Name(), address: a.server.Address()}
 	if a.upstream.TLS != nil {
-		name += fmt.Sprintf(".%x.tls", a.tlsName())
+		key.tls, key.name = true, a.tlsName()
 	}
 	if a.upstream.PerClient {
-		name += fmt.Sprintf(".%x", a.client.Addr.String())
+		key.client = a.client.Addr
 	}
-	return name + ".server"
+	return key
 }
 
 // mayRepeat reports whether a request that failed at one server may be sent to
-// another: before its server had it, or when it changes nothing (RFC 9110
-// section 9.2.2) and none of its body is gone.
+// another: before its server had it, or when it is idempotent (RFC 9110 section
+// 9.2.2) and none of its body is gone.
 func mayRepeat(method string, b *body, err error) bool {
 	if b != nil && b.touched.Load() {
 		return false
@@ -147,6 +142,11 @@ func mayRepeat(method string, b *body, err error) bool {
 	if timedOut(err) {
 		return false // the next one would be as slow, and both busy with it
 	}
+	return idempotent(method)
+}
+
+// idempotent reports whether requests of a method may be repeated.
+func idempotent(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
 		return true

@@ -2,13 +2,9 @@ package terminate
 
 import (
 	"bufio"
-	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
-	"math"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -50,58 +46,27 @@ func (s *Server) serveWebSocket(x *exchange, r *http.Request, leaf *x509.Certifi
 // opening is a server that has answered the handshake of a WebSocket.
 type opening struct {
 	attempt  *attempt
-	conn     net.Conn
-	read     *bufio.Reader
+	conn     *serverConn
 	response *http.Response
 }
 
 func (o *opening) close() {
-	_ = o.conn.Close()
+	o.conn.settle(false)
 	o.attempt.server.Release()
 }
 
 // ask sends the handshake to a server. It changes nothing there, so that
 // another one may be asked.
 func (s *Server) ask(r *http.Request, leaf *x509.Certificate, a *attempt) (*opening, error) {
-	ctx := context.WithValue(r.Context(), attemptKey{}, a)
-	conn, err := connect(ctx, "", "")
+	conn, err := s.carrier.dial(r.Context(), a)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(s.limits.ResponseTimeout))
-	head := &io.LimitedReader{R: conn, N: maxResponseHeader}
-	o := &opening{attempt: a, conn: conn, read: bufio.NewReader(head)}
-	out := s.handshakeRequest(r, leaf)
-	if err = out.Write(conn); err == nil {
-		err = o.await(out)
-	}
-	head.N = math.MaxInt64
-	if !stop() {
-		err = errors.Join(err, ctx.Err())
-	}
+	res, err := conn.roundTrip(s.handshakeRequest(r, leaf))
 	if err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
-	_ = conn.SetDeadline(time.Time{})
-	return o, nil
-}
-
-// await reads the response, and passes over those that only announce it.
-func (o *opening) await(out *http.Request) (err error) {
-	for {
-		o.response, err = http.ReadResponse(o.read, out)
-		if err != nil {
-			return err
-		}
-		switch status := o.response.StatusCode; {
-		case status < 100:
-			return fmt.Errorf("the server answers with status %d", status)
-		case status >= 200 || status == http.StatusSwitchingProtocols:
-			return nil
-		}
-	}
+	return &opening{attempt: a, conn: conn, response: res}, nil
 }
 
 // handshakeRequest is r as the server gets it.
@@ -112,7 +77,8 @@ func (s *Server) handshakeRequest(r *http.Request, leaf *x509.Certificate) *http
 	h.Set("Upgrade", "websocket")
 	u := target(r)
 	u.Scheme, u.Host = "http", r.Host
-	return &http.Request{Method: http.MethodGet, URL: u, Host: r.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	out := &http.Request{Method: http.MethodGet, URL: u, Host: r.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	return out.WithContext(r.Context())
 }
 
 // passOn gives the client a response that is no agreement.
@@ -157,8 +123,8 @@ func (s *Server) join(x *exchange, o *opening) {
 		o.close()
 		return
 	}
-	_, _ = client.SetDeadline(time.Time{}), o.conn.SetDeadline(time.Time{})
-	go relay(client, o.conn, o.attempt.server.Release)
+	_ = client.SetDeadline(time.Time{})
+	go relay(client, o.conn.detach(), o.attempt.server.Release)
 }
 
 // agree writes the response, and moves what either side has sent since.
@@ -176,7 +142,7 @@ func agree(rw *bufio.ReadWriter, o *opening) error {
 	if _, err := rw.WriteString("\r\n"); err != nil {
 		return err
 	}
-	if err := moveBuffered(rw, o.read); err != nil {
+	if err := moveBuffered(rw, o.conn.reader); err != nil {
 		return err
 	}
 	if err := rw.Flush(); err != nil {

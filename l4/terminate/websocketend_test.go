@@ -106,7 +106,6 @@ func TestWebSocketOutlivesRetire(t *testing.T) {
 	old := r.front.Load()
 	r.Retire()
 	within(t, "the old front is closed", old.done)
-	r.Server.Close()
 	_, _ = io.WriteString(conn, "hello")
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(b, got); err != nil || string(got) != "hello" {
