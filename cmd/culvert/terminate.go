@@ -129,6 +129,9 @@ func (n *served) discard() {
 // those that changed come back on new connections.
 func (n *served) commit(upstream func(*l4.Pool, *config.Encrypt) *terminate.Upstream) {
 	t := n.of
+	if len(n.running) > 0 {
+		paceCollector()
+	}
 	for x, pool := range n.pools {
 		x.server.SetUpstream(upstream(pool, x.settings.Encrypt))
 	}
