@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,8 +55,9 @@ func (p *CertPolicy) authorities() *Authorities {
 }
 
 // Configure sets how c asks for certificates: ClientAuth, ClientCAs, and what
-// strict mode or page mode needs besides. The hint in ClientCAs is that of now;
-// what counts is asked at each handshake. Call it before c is used.
+// strict mode or page mode needs besides. What counts is asked at each
+// handshake, and so is the hint in ClientCAs, by which browsers choose what they
+// offer. Call it before c is used.
 //
 // The modes of crypto/tls that verify are not used: they do it with ClientCAs,
 // without revocation, and not again when a session is resumed.
@@ -65,6 +67,7 @@ func (p *CertPolicy) Configure(c *tls.Config) {
 		c.ClientAuth = tls.RequireAnyClientCert // also to send certificate_required
 	}
 	c.ClientCAs = p.authorities().Names()
+	p.renewHint(c)
 	now := c.Time
 	if now == nil {
 		now = time.Now
@@ -74,6 +77,36 @@ func (p *CertPolicy) Configure(c *tls.Config) {
 		return
 	}
 	p.forgetRefused(c, now)
+}
+
+// hinting is c with the hint of certain Authorities.
+type hinting struct {
+	of     *Authorities
+	config *tls.Config
+}
+
+// renewHint has handshakes name the CAs of now, where those are not the ones
+// that c has. Sessions go on: their keys are those of c.
+func (p *CertPolicy) renewHint(c *tls.Config) {
+	first, before := p.authorities(), c.GetConfigForClient
+	var last atomic.Pointer[hinting]
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if before != nil {
+			if other, err := before(hello); other != nil || err != nil {
+				return other, err
+			}
+		}
+		now, h := p.authorities(), last.Load()
+		switch {
+		case now == first:
+			return nil, nil
+		case h == nil || h.of != now:
+			h = &hinting{now, c.Clone()}
+			h.config.ClientCAs = now.Names()
+			last.Store(h)
+		}
+		return h.config, nil
+	}
 }
 
 // verifyIn has every handshake verify, after what c verifies already.

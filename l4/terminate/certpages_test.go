@@ -223,12 +223,15 @@ func TestCertPolicyOptional(t *testing.T) {
 	})
 }
 
-// The hint is every CA of the file, and nothing else.
+// The hint is every CA of the file, and nothing else; also when the file has
+// changed.
 func TestCertPolicyHint(t *testing.T) {
 	root := newRoot(t, "root")
 	ca := root.newCA(t, "issuing")
+	first, next := mustLoad(t, pemOf(root, ca)), newRoot(t, "next")
+	second := mustLoad(t, pemOf(next))
 	for _, version := range tlsVersions {
-		g := startGateway(t, CertPolicy{Optional: true}, mustLoad(t, pemOf(root, ca)))
+		g := startGateway(t, CertPolicy{Optional: true}, first)
 		var got [][]byte
 		config := g.client(version, nil)
 		config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -238,6 +241,13 @@ func TestCertPolicyHint(t *testing.T) {
 		g.wantAccepted(t, config, "")
 		if len(got) != 2 || !bytes.Equal(got[0], root.RawSubject) || !bytes.Equal(got[1], ca.RawSubject) {
 			t.Errorf("%s: got %q, want root and issuing", tls.VersionName(version), got)
+		}
+		for _, a := range []*Authorities{second, first, second} {
+			g.now.Store(a)
+			g.wantAccepted(t, config, "")
+			if want := a == second; (len(got) == 1 && bytes.Equal(got[0], next.RawSubject)) != want {
+				t.Errorf("%s: got %q, want next: %v", tls.VersionName(version), got, want)
+			}
 		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A CA that comes later counts at once, though the hint is the old one.
+// A CA that comes later counts at once, for a certificate that was chosen by the old hint too.
 func TestCertPolicyWhenAuthoritiesChange(t *testing.T) {
 	root, added := newRoot(t, "root"), newRoot(t, "added")
 	bob := added.newClient(t, "bob").tls()

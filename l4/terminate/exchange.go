@@ -56,7 +56,7 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	}
 	x.patience() // with what an earlier exchange left not even a 100 Continue might go out
 	if r.ContentLength != 0 {
-		x.awaitBody() // also what net/http reads of a body that nobody wanted
+		x.awaitBody(x.server.limits.BodyTimeout) // also what net/http reads of a body that nobody wanted
 	}
 	return x
 }
@@ -148,11 +148,11 @@ func (x *exchange) rest() {
 }
 
 // awaitBody gives the client time for the next bytes of its body.
-func (x *exchange) awaitBody() bool {
+func (x *exchange) awaitBody(most time.Duration) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.over {
-		_ = x.control.SetReadDeadline(time.Now().Add(x.server.limits.BodyTimeout))
+		_ = x.control.SetReadDeadline(time.Now().Add(most))
 	}
 	return !x.over
 }
@@ -179,10 +179,14 @@ func (x *exchange) abandon() {
 	panic(http.ErrAbortHandler)
 }
 
-// answer sends a page of culvert's own.
-func (x *exchange) answer(status int) {
+// answer sends a page of culvert's own, with more headers: names and values in
+// turn.
+func (x *exchange) answer(status int, more ...string) {
 	h := x.Header()
 	clear(h)
+	for ; len(more) > 0; more = more[2:] {
+		h.Set(more[0], more[1])
+	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -201,6 +205,7 @@ type body struct {
 	touched atomic.Bool // a byte was asked for
 	ended   atomic.Bool // all of it was read
 	failed  atomic.Pointer[bodyError]
+	waited  time.Duration // for the client, in all
 }
 
 // bodyError is why a body could not be read: the client's doing.
@@ -216,10 +221,12 @@ func (x *exchange) bodyOf(r *http.Request) *body {
 
 func (b *body) Read(p []byte) (int, error) {
 	b.touched.Store(true)
-	if !b.x.awaitBody() {
+	if !b.x.awaitBody(b.patience()) {
 		return 0, http.ErrBodyReadAfterClose
 	}
+	start := time.Now()
 	n, err := b.Reader.Read(p)
+	b.waited += time.Since(start)
 	b.x.in.Add(int64(n))
 	if err == io.EOF {
 		b.ended.Store(true)
@@ -235,4 +242,14 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// patience is how long the client may take for its next bytes. It has
+// BodyTimeout in all, and more as it sends, at the least rate: a byte now and
+// then keeps nothing busy for days. What the server takes does not count.
+func (b *body) patience() time.Duration {
+	l := &b.x.server.limits
+	earned := float64(b.x.in.Load()) / float64(l.MinBodyRate) * float64(time.Second)
+	return min(l.BodyTimeout, l.BodyTimeout+time.Duration(earned)-b.waited)
+}
+
+// Close does nothing.
 func (b *body) Close() error { return nil }

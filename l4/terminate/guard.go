@@ -38,7 +38,8 @@ func (s *Server) admit(x *exchange, r *http.Request) (leaf *x509.Certificate, ok
 		x.refuse(http.StatusMisdirectedRequest, "misdirected")
 		return nil, false
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
-		x.refuse(http.StatusMethodNotAllowed, "method")
+		x.report.Refused = "method"
+		x.answer(http.StatusMethodNotAllowed, "Allow", allowed)
 		return nil, false
 	}
 	if _, err := rawPath(r); err != nil || malformed(r) {
@@ -48,6 +49,10 @@ func (s *Server) admit(x *exchange, r *http.Request) (leaf *x509.Certificate, ok
 	leaf, ok = s.certificateOf(x, r)
 	return leaf, ok && s.preauthorised(x, r)
 }
+
+// allowed is what a client may ask for instead of what has no place here
+// (RFC 9110 section 15.5.6); servers may allow less.
+const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 // malformed reports whether a request of HTTP/2 is, in ways that net/http lets
 // through (RFC 9113 sections 8.1.1 and 8.3.1).

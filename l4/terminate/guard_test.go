@@ -193,6 +193,9 @@ func TestMethodsAndUpgradesRefused(t *testing.T) {
 			if len(got) != 1 || got[0].StatusCode != tt.want || (len(reached) == 1) != tt.reaches || len(reached) > 1 {
 				t.Fatalf("got %v with %d requests at the server; want status %d, %v", got, len(reached), tt.want, tt.reaches)
 			}
+			if allow := got[0].Header.Get("Allow"); tt.want == 405 && allow != allowed {
+				t.Errorf("got Allow: %q", allow)
+			}
 			for _, q := range reached {
 				if q.Header.Get("Upgrade") != "" || q.Header.Get("Connection") != "" || q.Header.Get("HTTP2-Settings") != "" {
 					t.Errorf("the server got %v", q.Header)

@@ -102,6 +102,31 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
+// A client that sends a byte of its body now and then, each in time, is closed
+// when it has made the server wait too long in all; one that is quick enough
+// is not.
+func TestDrippingBodies(t *testing.T) {
+	t.Parallel() // it mostly waits
+	server := startRecorder(t, nil)
+	for name, tt := range map[string]struct {
+		rate int64
+		want string
+	}{"too slow": {1000, "408"}, "quick enough": {1, "200"}} {
+		r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: brief, MinBodyRate: tt.rate}}}, server.addr)
+		conn := r.dial(r.tls("http/1.1"))
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close\r\nContent-Length: 20\r\n\r\n")
+		for range 20 {
+			if _, err := io.WriteString(conn, "x"); err != nil {
+				break
+			}
+			time.Sleep(brief / 10) // what the client takes
+		}
+		if got := ends(t, conn); !strings.Contains(got, "HTTP/1.1 "+tt.want) {
+			t.Errorf("%s: got %q, want %s", name, got, tt.want)
+		}
+	}
+}
+
 // What the server takes its time with is not the client's fault: limits of the
 // client's do not hold while nobody waits for it.
 func TestServersMayBeSlow(t *testing.T) {

@@ -144,10 +144,29 @@ func clientOf(r *http.Request) Client {
 // modify makes the response that the client gets.
 func (s *Server) modify(res *http.Response) error {
 	cleanResponse(res.Header, s.cfg.StripResponse)
+	cleanResponse(res.Trailer, s.cfg.StripResponse) // announced
+	if res.ContentLength < 0 {
+		res.Body = &trailed{res.Body, func() { cleanResponse(res.Trailer, s.cfg.StripResponse) }}
+	}
 	if s.cfg.HSTS > 0 {
 		res.Header.Set("Strict-Transport-Security", "max-age="+strconv.Itoa(int(s.cfg.HSTS/time.Second)))
 	}
 	return nil
+}
+
+// trailed is a body after which there may be trailers.
+type trailed struct {
+	io.ReadCloser
+	ended func()
+}
+
+// Read is io.Reader's.
+func (t *trailed) Read(b []byte) (int, error) {
+	n, err := t.ReadCloser.Read(b)
+	if err == io.EOF {
+		t.ended()
+	}
+	return n, err
 }
 
 // failed answers when no server did.

@@ -227,16 +227,20 @@ func TestEarlyHints(t *testing.T) {
 }
 
 // Trailers of responses, announced and not, are passed on; those of requests
-// are not, which nobody has looked at.
+// are not, which nobody has looked at. What is stripped of headers is stripped
+// of trailers.
 func TestTrailers(t *testing.T) {
 	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Trailer", "X-Announced")
+		w.Header().Set("Trailer", "X-Announced, X-Reject-Reason, X-Secret-A")
 		_, _ = io.WriteString(w, "hello")
 		w.(http.Flusher).Flush()
 		w.Header().Set("X-Announced", "a")
+		w.Header().Set("X-Reject-Reason", "pre-auth")
+		w.Header().Set("X-Secret-A", "a")
 		w.Header().Set(http.TrailerPrefix+"X-Other", "b")
+		w.Header().Set(http.TrailerPrefix+"X-Secret-B", "b")
 	})
-	r := startRig(t, setting{}, server.addr)
+	r := startRig(t, setting{Config: Config{StripResponse: []string{"X-Secret-*"}}}, server.addr)
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		q := newRequest(t, "POST", "/", io.MultiReader(strings.NewReader("body")))
 		q.Trailer = http.Header{"X-Forwarded-For": {"192.0.2.1"}}

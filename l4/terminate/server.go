@@ -51,6 +51,7 @@ type Config struct {
 type Limits struct {
 	MaxBody         int64         // bytes; 0: DefaultMaxBody
 	MaxHeader       int           // bytes of a request's headers; 0: DefaultMaxHeader
+	MinBodyRate     int64         // bytes a second that a client sends of a body, after BodyTimeout; 0: DefaultMinBodyRate
 	HeaderTimeout   time.Duration // until a request's headers are there; 0: DefaultHeaderTimeout
 	BodyTimeout     time.Duration // between two reads of a body, and two writes of a response; 0: DefaultBodyTimeout
 	IdleTimeout     time.Duration // between two requests; 0: DefaultIdleTimeout
@@ -58,10 +59,12 @@ type Limits struct {
 }
 
 // Defaults for Limits. They are those that Mattermost's guide has for nginx,
-// but for the body, to whose 100 MB a form adds some, and for the headers.
+// but for the body, to whose 100 MB a form adds some, for the headers, and for
+// the rate, which is that of Apache's mod_reqtimeout.
 const (
 	DefaultMaxBody         = 110 << 20
 	DefaultMaxHeader       = 64 << 10
+	DefaultMinBodyRate     = 500
 	DefaultHeaderTimeout   = 10 * time.Second
 	DefaultBodyTimeout     = 60 * time.Second
 	DefaultIdleTimeout     = 75 * time.Second
@@ -189,6 +192,9 @@ func (l Limits) withDefaults() Limits {
 	set(&l.ResponseTimeout, DefaultResponseTimeout)
 	if l.MaxBody == 0 {
 		l.MaxBody = DefaultMaxBody
+	}
+	if l.MinBodyRate == 0 {
+		l.MinBodyRate = DefaultMinBodyRate
 	}
 	if l.MaxHeader == 0 {
 		l.MaxHeader = DefaultMaxHeader

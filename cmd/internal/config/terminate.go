@@ -89,6 +89,7 @@ func (d *decoder) terminate(n ast.Node) *Terminate {
 		"strip_request_headers":  func(n ast.Node) { t.Strip[0] = d.headerRules(n) },
 		"strip_response_headers": func(n ast.Node) { t.Strip[1] = d.headerRules(n) },
 		"max_body":               func(n ast.Node) { t.Limits.MaxBody = d.size(n, leastBody, mostBody) },
+		"min_body_rate":          func(n ast.Node) { t.Limits.MinBodyRate = d.size(n, 1, gib) },
 		"max_header":             func(n ast.Node) { t.Limits.MaxHeader = int(d.size(n, leastHeader, mostHeader)) },
 		"timeouts":               func(n ast.Node) { d.httpTimeouts(n, &t.Limits) },
 	})
@@ -97,7 +98,7 @@ func (d *decoder) terminate(n ast.Node) *Terminate {
 	}
 	if t.Raw {
 		d.ignored(keys, "with to: tcp, which knows no HTTP", []string{
-			"preauth", "hsts", "strip_request_headers", "strip_response_headers", "max_body", "max_header", "timeouts"})
+			"preauth", "hsts", "strip_request_headers", "strip_response_headers", "max_body", "min_body_rate", "max_header", "timeouts"})
 		if t.Clients != nil && !t.Clients.Strict {
 			d.errorAt(keys["client_certificates"], `with to: tcp there is no page to answer with: "client_certificates" needs refuse: handshake`)
 		}

@@ -151,6 +151,7 @@ func terminateEffects() []effect {
 		{inTerminate, "strip_request_headers: [X-A, 'X-B-*']", func(l loaded) any { return terminated(l).Strip[0] }, []string{"X-A", "X-B-*"}},
 		{inTerminate, "strip_response_headers: Server", func(l loaded) any { return terminated(l).Strip[1] }, []string{"Server"}},
 		{inTerminate, "max_body: 1GiB", func(l loaded) any { return terminated(l).Limits.MaxBody }, int64(1 << 30)},
+		{inTerminate, "min_body_rate: 2KiB", func(l loaded) any { return terminated(l).Limits.MinBodyRate }, int64(2 << 10)},
 		{inTerminate, "max_header: 32KiB", func(l loaded) any { return terminated(l).Limits.MaxHeader }, 32 << 10},
 		{inTerminate, "timeouts: {idle: 5s}", func(l loaded) any { return terminated(l).Limits.IdleTimeout }, 5 * time.Second},
 		{inHTTPTimes, "header: 5s", func(l loaded) any { return terminated(l).Limits.HeaderTimeout }, 5 * time.Second},
