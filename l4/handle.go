@@ -33,13 +33,9 @@ type Handler interface {
 type Handled struct {
 	net.Conn // deadlines
 
-	ID         uint64
-	Client     netip.AddrPort // as a PROXY header said; zero for a unix peer
-	Local      netip.AddrPort // where it connected to
-	Listener   string
-	ServerName string    // as Record has it
-	Deadline   time.Time // of the hello, and of the handshake with it; zero: none
-	Pool       *Pool     // of the route; nil: it has none
+	Client   netip.AddrPort // as a PROXY header said; zero for a unix peer
+	Local    netip.AddrPort // where it connected to, likewise
+	Deadline time.Time      // of the hello, and of the handshake with it; zero: none
 
 	eng    *Engine
 	loop   *loop
@@ -73,7 +69,7 @@ func (l *loop) handle(c *conn, h Handler) {
 		l.poll.Del(fd)
 	}
 	x := &Handled{
-		ID: c.id, Client: c.client, Local: c.localAddr(), Listener: c.from.cfg.Name, ServerName: c.name, Pool: c.pool,
+		Client: c.client, Local: c.localAddr(),
 		eng: l.eng, loop: l, ref: c.ref(), table: c.from.cfg.Table, route: c.route, offers: c.alpn,
 	}
 	if c.from.cfg.Table != nil {
@@ -155,6 +151,14 @@ func (x *Handled) RemoteAddr() net.Addr {
 		return net.TCPAddrFromAddrPort(x.Client)
 	}
 	return x.Conn.RemoteAddr()
+}
+
+// LocalAddr is Local, where there is one.
+func (x *Handled) LocalAddr() net.Addr {
+	if x.Local.IsValid() {
+		return net.TCPAddrFromAddrPort(x.Local)
+	}
+	return x.Conn.LocalAddr()
 }
 
 // CloseWrite sends a FIN.

@@ -60,6 +60,9 @@ func TestHandlerServesItsRoute(t *testing.T) {
 	if got := c.LocalAddr().String(); h.Client.String() != got || h.RemoteAddr().String() != got {
 		t.Errorf("the client is %s, %s, want %s", h.Client, h.RemoteAddr(), got)
 	}
+	if got := c.RemoteAddr().String(); h.Local.String() != got || h.LocalAddr().String() != got {
+		t.Errorf("it came to %s, %s, want %s", h.Local, h.LocalAddr(), got)
+	}
 	if left := time.Until(h.Deadline); left <= 0 || left > DefaultHelloTimeout {
 		t.Errorf("%v are left for the handshake", left)
 	}

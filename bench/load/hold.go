@@ -31,9 +31,6 @@ func Hold(ctx context.Context, t Target, n int) (*Held, error) {
 	return h, nil
 }
 
-// Len is how many there are.
-func (h *Held) Len() int { return len(h.conns) }
-
 // Close ends them.
 func (h *Held) Close() { closeAll(h.conns) }
 

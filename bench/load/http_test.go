@@ -159,8 +159,8 @@ func TestWebSocketsAreHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	if lost := h.Lost(t.Context()); h.Len() != 5 || lost != 0 {
-		t.Errorf("%d of %d are lost", lost, h.Len())
+	if lost := h.Lost(t.Context()); len(h.conns) != 5 || lost != 0 {
+		t.Errorf("%d of %d are lost", lost, len(h.conns))
 	}
 	if _, err := HoldWebSockets(t.Context(), endTLS(t), 5, RequestOptions{Secret: secret}); err == nil {
 		t.Error("a server without WebSockets gave some")

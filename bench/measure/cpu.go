@@ -12,14 +12,6 @@ import (
 // (CPUCLOCK_SCHED, include/linux/posix-timers_types.h).
 const cpuClockSched = 2
 
-// CPU is the processor time that the processes have used so far. A process
-// that has ended is an error: what it had used is not known any more. Use
-// Usage where processes may end meanwhile.
-func CPU(pids []int) (time.Duration, error) {
-	u, err := ReadUsage(pids)
-	return u.Total(), err
-}
-
 // Usage is the processor time of processes so far, by process.
 type Usage map[int]time.Duration
 
@@ -37,15 +29,6 @@ func ReadUsage(pids []int) (Usage, error) {
 		u[pid] = t
 	}
 	return u, errs
-}
-
-// Total is the sum of all processes.
-func (u Usage) Total() time.Duration {
-	var sum time.Duration
-	for _, t := range u {
-		sum += t
-	}
-	return sum
 }
 
 // Since is what was used since before was read. A process that is new counts

@@ -105,7 +105,7 @@ func startWorker(t *testing.T) (pid int, work func()) {
 
 func TestThreadsThatEndedStayCounted(t *testing.T) {
 	pid, work := startWorker(t)
-	before, err := CPU([]int{pid})
+	before, err := cpu([]int{pid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestThreadsThatEndedStayCounted(t *testing.T) {
 	for range times {
 		work()
 	}
-	after, err := CPU([]int{pid})
+	after, err := cpu([]int{pid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestThreadsThatEndedStayCounted(t *testing.T) {
 func TestProcessTimeIsTheSumOfSchedstat(t *testing.T) {
 	pid := os.Getpid() // its threads do not end
 	before := schedstat(t, pid)
-	got, err := CPU([]int{pid})
+	got, err := cpu([]int{pid})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func ended(t *testing.T) int {
 
 func TestEndedProcessIsAnError(t *testing.T) {
 	gone, self := ended(t), os.Getpid()
-	if _, err := CPU([]int{self, gone}); !errors.Is(err, syscall.ESRCH) || !strings.Contains(err.Error(), strconv.Itoa(gone)) {
+	if _, err := cpu([]int{self, gone}); !errors.Is(err, syscall.ESRCH) || !strings.Contains(err.Error(), strconv.Itoa(gone)) {
 		t.Errorf("processor time: %v, want ESRCH and process %d", err, gone)
 	}
 	if _, err := Memory([]int{self, gone}); err == nil {
@@ -179,7 +179,7 @@ func TestEndedProcessIsAnError(t *testing.T) {
 		t.Error("it has descriptors")
 	}
 	for _, pid := range []int{0, -1} {
-		if n, err := CPU([]int{pid}); err == nil {
+		if n, err := cpu([]int{pid}); err == nil {
 			t.Errorf("process %d has used %v", pid, n)
 		}
 	}
@@ -208,4 +208,13 @@ func TestUsageSince(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cpu is what processes have used in all.
+func cpu(pids []int) (all time.Duration, err error) {
+	u, err := ReadUsage(pids)
+	for _, t := range u {
+		all += t
+	}
+	return all, err
 }

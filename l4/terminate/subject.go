@@ -30,10 +30,6 @@ const (
 // an upstream refuse every request (nginx has 8 KiB for one header).
 const maxSubjectDN = 4096
 
-// SubjectDN returns the subject of a certificate in the slash form, with
-// EmailSubject as the source of the e-mail address.
-func SubjectDN(cert *x509.Certificate) (string, error) { return EmailSubject.SubjectDN(cert) }
-
 // SubjectDN returns the subject of a certificate in the slash form, which
 // OpenSSL calls oneline and nginx $ssl_client_s_dn_legacy:
 //

@@ -160,7 +160,7 @@ func TestSubjectDN(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := SubjectDN(&x509.Certificate{RawSubject: tt.subject})
+			got, err := EmailSubject.SubjectDN(&x509.Certificate{RawSubject: tt.subject})
 			if got != tt.want || (err != nil) != (tt.want == "") {
 				t.Errorf("got %q, %v, want %q", got, err, tt.want)
 			}
@@ -185,7 +185,7 @@ func checkExtraction(t *testing.T, subject []byte, header string) {
 }
 
 func TestSubjectEmpty(t *testing.T) {
-	got, err := SubjectDN(&x509.Certificate{RawSubject: lineOf(t)})
+	got, err := EmailSubject.SubjectDN(&x509.Certificate{RawSubject: lineOf(t)})
 	if got != "" || err != nil {
 		t.Errorf("got %q, %v, want nothing", got, err)
 	}
@@ -265,7 +265,7 @@ func TestSubjectAsOpenSSLPrintsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := strings.TrimSuffix(strings.TrimPrefix(string(out), "subject="), "\n")
-		if got, err := SubjectDN(cert.Certificate); got != want || err != nil {
+		if got, err := EmailSubject.SubjectDN(cert.Certificate); got != want || err != nil {
 			t.Errorf("got %q, %v, openssl prints %q", got, err, want)
 		}
 	}
@@ -330,7 +330,7 @@ func FuzzSubjectDN(f *testing.F) {
 		f.Add(lineOf(f, parts...))
 	}
 	f.Fuzz(func(t *testing.T, subject []byte) {
-		header, err := SubjectDN(&x509.Certificate{RawSubject: subject})
+		header, err := EmailSubject.SubjectDN(&x509.Certificate{RawSubject: subject})
 		if err != nil {
 			return
 		}
