@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"l4":        {"sniff", "balancer", "l4/socket"},
 	"health":    {"balancer"},
 
-	"l4/terminate":         {"sniff", "balancer"},
+	"l4/terminate":         {"sniff", "balancer", "l4/socket"},
 	"l4/terminate/standin": {},
 
 	"bench":         {"bench/load", "bench/measure", "bench/origin", "bench/peer", "bench/result"},
