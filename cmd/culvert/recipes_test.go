@@ -20,13 +20,14 @@ import (
 // is the configuration of the recipe passthrough, "json passthrough" what its
 // nodes are set to, and "console passthrough" commands, each after "$ ", with
 // the output to expect, in which "..." stands for anything, alone on a line
-// for any lines. Blocks that say nothing are to be read only.
+// for any lines; "nginx from-stream" is what an operator has before. Blocks
+// that say nothing are to be read only.
 
 // recipe is what the guide has under one name.
 type recipe struct {
-	name, yaml, settings string
-	console              []string
-	before               int // how many of console come before yaml, and so before culvert starts
+	name, yaml, settings, nginx string
+	console                     []string
+	before                      int // how many of console come before yaml, and so before culvert starts
 }
 
 var guideBlock = regexp.MustCompile("(?ms)^```([^\n`]*)\n(.*?)^```$")
@@ -60,6 +61,8 @@ func (r *recipe) add(kind, text string) error {
 		r.yaml, r.before = text, len(r.console)
 	case kind == "json" && r.settings == "":
 		r.settings = text
+	case kind == "nginx" && r.nginx == "":
+		r.nginx = text
 	default:
 		return errors.New("nobody runs it")
 	}
