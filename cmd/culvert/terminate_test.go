@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -310,15 +311,22 @@ func (s *site) speaks(c *websocket.Conn) {
 	}
 }
 
-// TestWebSocketsOutliveReloads: also when their route is another afterwards.
+// TestWebSocketsOutliveReloads: also when their route is another afterwards. A
+// long run takes an hour.
 func TestWebSocketsOutliveReloads(t *testing.T) {
 	s := startSite(t, "hsts: 1d")
-	socket := s.openSocket()
-	s.speaks(socket)
-	for i := range long(5, 100) {
+	sockets := make([]*websocket.Conn, long(20, 5000))
+	for i := range sockets {
+		sockets[i] = s.openSocket()
+	}
+	start, reloads := time.Now(), long(5, 100)
+	for i := range reloads {
+		time.Sleep(time.Until(start.Add(time.Duration(i) * time.Duration(long(0, int(time.Hour))) / time.Duration(reloads))))
 		s.rewrite(fmt.Sprintf("hsts: %dd", i+1), fmt.Sprintf("hsts: %dd", i+2))
 		s.ask("reload")
-		s.speaks(socket)
+		for _, socket := range sockets {
+			s.speaks(socket)
+		}
 		if got, want := s.get(s.client(), "/", "").Header.Get("Strict-Transport-Security"), fmt.Sprintf("max-age=%d", (i+2)*86400); got != want {
 			t.Errorf("after reload %d: %s, want %s", i, got, want)
 		}
