@@ -85,12 +85,12 @@ func (l *loop) handle(c *conn, h Handler) {
 	*e = noEnd
 	c.handled, c.phase, c.active = x, phaseHandled, l.now
 	l.schedule(c)
-	go x.run(fd, h)
+	go x.run(fd, &c.from.cfg.TCP, h)
 }
 
 // run makes the descriptor a net.Conn and calls the handler.
-func (x *Handled) run(fd int, h Handler) {
-	conn, err := socket.Conn(fd)
+func (x *Handled) run(fd int, o *socket.Options, h Handler) {
+	conn, err := socket.Conn(fd, o)
 	x.mu.Lock()
 	x.Conn = conn
 	gone := x.closed

@@ -5,7 +5,7 @@ import (
 )
 
 // settleAfter is the age at which a connection is worth the calls that set
-// the options of the server's socket.
+// the options of the server's socket, and what the client's did not inherit.
 const settleAfter = time.Second
 
 func (c *conn) settleAt() time.Duration {
@@ -16,5 +16,8 @@ func (c *conn) settleAt() time.Duration {
 func (l *loop) settle(c *conn) {
 	c.old = true
 	c.target().Settle(int(c.ends[server].fd), &c.pool.TCP)
+	if !c.from.cfg.Address.IsUnix() {
+		c.from.cfg.TCP.Spread(int(c.ends[client].fd))
+	}
 	l.schedule(c)
 }

@@ -16,6 +16,7 @@ const (
 	mostGarbage     = 64 << 20 // bytes are enough for that
 	paceEvery       = 500 * time.Millisecond
 	usualPercent    = 100 // Go's own: garbage in terms of what is in use
+	mostPercent     = 400 // what is in use may be more by the time it is looked at
 	leastInUse      = 4 << 20
 )
 
@@ -74,5 +75,5 @@ func (c *collector) set(percent int) {
 // second.
 func percentFor(perSecond, inUse uint64) int {
 	garbage := min(perSecond/mostCollections, mostGarbage)
-	return max(usualPercent, int(100*garbage/max(inUse, leastInUse)))
+	return min(max(usualPercent, int(100*garbage/max(inUse, leastInUse))), mostPercent)
 }

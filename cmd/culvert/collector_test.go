@@ -18,7 +18,8 @@ func TestCollectorIsPaced(t *testing.T) {
 		{"as often as it may", mostCollections * (8 << 20), 8 << 20, 100},
 		{"busy", mostCollections * (24 << 20), 8 << 20, 300},
 		{"busy with little in use", mostCollections * (16 << 20), 1 << 20, 400},
-		{"very busy", 100 << 30, 8 << 20, 800},
+		{"very busy", 100 << 30, 8 << 20, 400},
+		{"very busy with more in use", 100 << 30, 32 << 20, 200},
 		{"much in use", 100 << 30, 1 << 30, 100},
 	} {
 		if got := percentFor(tt.perSecond, tt.inUse); got != tt.want {

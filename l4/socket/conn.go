@@ -10,12 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn makes a socket a net.Conn, which is the caller's to close. fd is closed:
-// the net.Conn has a descriptor of its own.
-func Conn(fd int) (net.Conn, error) {
+// Conn makes a connected socket a net.Conn with o set, which is the caller's to
+// close. fd is closed: the net.Conn has a descriptor of its own.
+func Conn(fd int, o *Options) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
-	return net.FileConn(f)
+	return fileConn(f, fd, o)
+}
+
+// fileConn makes f, whose descriptor is fd, a net.Conn. Options come last: Go
+// has its own idea of keepalive, 15 s between probes, with which one that gets
+// lost is the end of an idle connection after 30 s (TCP_USER_TIMEOUT).
+func fileConn(f *os.File, fd int, o *Options) (net.Conn, error) {
+	c, err := net.FileConn(f)
+	if _, ok := c.(*net.TCPConn); ok {
+		o.apply(fd)
+		o.Spread(fd)
+	}
+	return c, err
 }
 
 // Ended reports what the peer of c has done at the end of what can be read, if
@@ -78,8 +90,7 @@ func Connect(ctx context.Context, t *Target, how Dialing, o *Options) (net.Conn,
 			return nil, err
 		}
 	}
-	t.Settle(fd, o)
-	return net.FileConn(f)
+	return fileConn(f, fd, o)
 }
 
 func awaitConnected(ctx context.Context, f *os.File) error {

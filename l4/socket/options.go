@@ -2,6 +2,7 @@ package socket
 
 import (
 	"cmp"
+	"math/rand/v2"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,8 +16,9 @@ type Options struct {
 	// 0: DefaultUserTimeout; negative: off. Resolution 1 ms.
 	UserTimeout time.Duration
 
-	// KeepaliveIdle is the silence before the first keepalive probe.
-	// 0: DefaultKeepaliveIdle; negative: no keepalive. Resolution 1 s.
+	// KeepaliveIdle is the silence before the first keepalive probe, at most;
+	// see Spread. 0: DefaultKeepaliveIdle; negative: no keepalive. Resolution
+	// 1 s.
 	KeepaliveIdle time.Duration
 
 	// KeepaliveInterval is the time between probes; 0: the default.
@@ -49,6 +51,22 @@ func (o *Options) apply(fd int) {
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(idle))
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(cmp.Or(o.KeepaliveInterval, DefaultKeepaliveInterval)))
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, cmp.Or(o.KeepaliveCount, DefaultKeepaliveCount))
+}
+
+// Spread moves a socket's first probe to some whole seconds before
+// KeepaliveIdle, to two thirds of it at most, by chance. Sockets that fall
+// silent together, after a message to everybody, would else be probed together:
+// the queue of the loopback and of containers holds a thousand packets
+// (net.core.netdev_max_backlog), and of 5,000 connections every fifth had all
+// its probes dropped, three times in a row.
+func (o *Options) Spread(fd int) {
+	idle := cmp.Or(o.KeepaliveIdle, DefaultKeepaliveIdle)
+	if idle < 0 {
+		return
+	}
+	if earlier := rand.IntN(seconds(idle)/3 + 1); earlier > 0 {
+		setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(idle)-earlier)
+	}
 }
 
 // noDelay turns Nagle's algorithm off: a relay writes when it has something to

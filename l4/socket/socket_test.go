@@ -346,12 +346,75 @@ func TestOptionsAreSetOnBothKindsOfSocket(t *testing.T) {
 			wantOption(t, what+"TCP_USER_TIMEOUT", fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, tt.user)
 			wantOption(t, what+"SO_KEEPALIVE", fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, tt.keep)
 			if tt.keep == 1 {
-				wantOption(t, what+"TCP_KEEPIDLE", fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, tt.idle)
+				if kind == "accepted" || tt.idle < 3 {
+					wantOption(t, what+"TCP_KEEPIDLE", fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, tt.idle)
+				}
 				wantOption(t, what+"TCP_KEEPINTVL", fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, tt.interval)
 				wantOption(t, what+"TCP_KEEPCNT", fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, tt.probes)
 			}
 			wantOption(t, what+"SO_PROTOCOL", fd, unix.SOL_SOCKET, unix.SO_PROTOCOL, unix.IPPROTO_TCP)
 		}
+	}
+}
+
+// A net.Conn has the options that were asked for, not Go's.
+func TestConnsHaveTheirOptions(t *testing.T) {
+	o := &Options{UserTimeout: 20 * time.Second, KeepaliveIdle: 2 * time.Second, KeepaliveInterval: 3 * time.Second, KeepaliveCount: 7}
+	l := loopback(t)
+	target := NewTarget(l.Addr())
+	dialed, err := Connect(t.Context(), &target, Dialing{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialed.Close()
+	fd, _ := accept(t, l)
+	dup, err := unix.Dup(fd) // accept closes fd
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := Conn(dup, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	for kind, c := range map[string]net.Conn{"dialed": dialed, "accepted": accepted} {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = raw.Control(func(fd uintptr) {
+			wantOption(t, kind+": TCP_NODELAY", int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+			wantOption(t, kind+": TCP_USER_TIMEOUT", int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 20_000)
+			wantOption(t, kind+": SO_KEEPALIVE", int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+			wantOption(t, kind+": TCP_KEEPIDLE", int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 2)
+			wantOption(t, kind+": TCP_KEEPINTVL", int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 3)
+			wantOption(t, kind+": TCP_KEEPCNT", int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 7)
+		})
+	}
+}
+
+// Sockets that fall silent together are not probed together.
+func TestProbesAreSpread(t *testing.T) {
+	seen := map[int]int{}
+	l := loopback(t)
+	for range 200 {
+		fd := dial(t, l.Addr())
+		target := NewTarget(l.Addr())
+		target.Settle(fd, &Options{})
+		idle, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+		if err != nil || idle < 10 || idle > 15 {
+			t.Errorf("%d s, %v", idle, err)
+		}
+		seen[idle]++
+	}
+	if len(seen) < 6 {
+		t.Errorf("got %v, want each from 10 to 15 s", seen)
+	}
+	for _, o := range []Options{{KeepaliveIdle: -1}, {KeepaliveIdle: time.Second}, {KeepaliveIdle: 2 * time.Second}} {
+		fd := dial(t, l.Addr())
+		before, _ := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+		o.Spread(fd)
+		wantOption(t, "a short one", fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, before)
 	}
 }
 
