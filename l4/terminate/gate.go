@@ -3,6 +3,8 @@ package terminate
 import (
 	"context"
 	"net"
+	"sync/atomic"
+	"time"
 )
 
 // Gate bounds how many handshakes compute at once, so that they leave
@@ -40,6 +42,31 @@ type gated struct {
 	ctx  context.Context
 	held bool
 	in   *roster // nil: nobody asks for certificates
+
+	patience time.Duration // for a write that has no deadline; 0: none. Set before others use c
+	bounded  atomic.Bool   // writes have a deadline of somebody's
+}
+
+// Write is io.Writer's. crypto/tls also writes while it reads, when a client
+// asks for new keys, and net/http has a deadline for responses only: a client
+// that reads no answer would hold up its own headers' timeout.
+func (c *gated) Write(b []byte) (int, error) {
+	if c.patience > 0 && !c.bounded.Load() {
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(c.patience))
+	}
+	return c.Conn.Write(b)
+}
+
+// SetWriteDeadline is net.Conn's.
+func (c *gated) SetWriteDeadline(t time.Time) error {
+	c.bounded.Store(!t.IsZero())
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline is net.Conn's.
+func (c *gated) SetDeadline(t time.Time) error {
+	c.bounded.Store(!t.IsZero())
+	return c.Conn.SetDeadline(t)
 }
 
 // Close is net.Conn's.

@@ -11,8 +11,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"hash"
-	"io"
 	"net"
 	"strings"
 	"time"
@@ -152,7 +150,7 @@ func expandLabel(secret []byte, label string, length int) []byte {
 // prf12 is the pseudorandom function of TLS 1.2 (RFC 5246 section 5).
 func prf12(secret []byte, label string, seed []byte, length int) (all []byte) {
 	sum := func(parts ...[]byte) []byte {
-		var h hash.Hash = hmac.New(sha256.New, secret)
+		h := hmac.New(sha256.New, secret)
 		for _, p := range parts {
 			h.Write(p)
 		}
@@ -201,5 +199,3 @@ func (c *recordClient) Write(b []byte) (int, error) {
 
 // Read is io.Reader's.
 func (c *recordClient) Read(b []byte) (int, error) { return c.in.Read(b) }
-
-var _ io.ReadWriter = (*recordClient)(nil)

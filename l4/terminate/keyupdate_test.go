@@ -1,0 +1,381 @@
+package terminate
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// useless is how many records in a row that bring nothing crypto/tls ignores.
+const useless = 16
+
+// flooding is a record that a client sends again and again, and how often it
+// may.
+type flooding struct {
+	name    string
+	version uint16
+	typ     byte
+	payload []byte
+	most    int
+	plain   bool // sent without protection
+}
+
+var floodings = []flooding{
+	{"KeyUpdate", tls.VersionTLS13, handshakeRecord, update, useless, false},
+	{"KeyUpdate that asks for one", tls.VersionTLS13, handshakeRecord, updateBoth, useless, false},
+	{"no data", tls.VersionTLS13, dataRecord, nil, useless, false},
+	{"user_canceled", tls.VersionTLS13, alertRecord, []byte{1, 90}, useless, false},
+	{"change_cipher_spec", tls.VersionTLS13, changeCipherSpec, []byte{1}, useless, true},
+	{"warning", tls.VersionTLS13, alertRecord, []byte{1, 100}, 0, false},
+	{"two KeyUpdates in one", tls.VersionTLS13, handshakeRecord, append(update[:5:5], update...), 0, false},
+	{"NewSessionTicket", tls.VersionTLS13, handshakeRecord, []byte{4, 0, 0, 0}, 0, false},
+	{"empty message", tls.VersionTLS13, handshakeRecord, nil, 0, false},
+	{"unknown record", tls.VersionTLS13, unknownRecord, []byte("hello"), 0, false},
+	{"unprotected record", tls.VersionTLS13, dataRecord, []byte("hello"), 0, true},
+	{"no data", tls.VersionTLS12, dataRecord, nil, useless, false},
+	{"warning", tls.VersionTLS12, alertRecord, []byte{1, 100}, useless, false},
+	{"change_cipher_spec", tls.VersionTLS12, changeCipherSpec, []byte{1}, 0, false},
+	{"KeyUpdate", tls.VersionTLS12, handshakeRecord, update, 0, false},
+	{"HelloRequest", tls.VersionTLS12, handshakeRecord, askForHello, 0, false},
+	{"unknown record", tls.VersionTLS12, unknownRecord, []byte("hello"), 0, false},
+}
+
+// append appends n of the records to b, as c sends them.
+func (f *flooding) append(b []byte, c *recordClient, n int) []byte {
+	for range n {
+		if f.plain {
+			b = append(append(b, f.typ, 3, 3, 0, byte(len(f.payload))), f.payload...)
+			continue
+		}
+		b = c.seal(b, f.typ, f.payload)
+	}
+	return b
+}
+
+const getAndClose = "GET /a HTTP/1.1\r\nHost: " + chat + "\r\nConnection: close\r\n\r\n"
+
+// Records that bring nothing are ignored sixteen times, what is wrong never,
+// and the next one ends the connection.
+func TestUselessRecords(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	for _, f := range floodings {
+		t.Run(tls.VersionName(f.version)+", "+f.name, func(t *testing.T) {
+			for n, want := range map[int]int{f.most: 1, f.most + 1: 0} {
+				server.take()
+				c := r.records(f.version, "http/1.1")
+				_, _ = c.tcp.Write(c.seal(f.append(nil, c, n), dataRecord, []byte(getAndClose)))
+				got := ends(t, c)
+				if strings.Count(got, " 200 OK") != want || len(server.take()) != want {
+					t.Errorf("after %d: got %q, want %d responses", n, got, want)
+				}
+			}
+		})
+	}
+}
+
+// place is where a connection may be when it is flooded.
+type place struct {
+	start func(t *testing.T) *rig
+	enter func(t *testing.T, r *rig) *recordClient // returns when the server is there
+	echo  bool                                     // enter has had an answer
+}
+
+func ordinary(t *testing.T) *rig { return startRig(t, setting{}, startRecorder(t, nil).addr) }
+
+// havingSent enters where a client has sent some of HTTP/1.1.
+func havingSent(text string) func(t *testing.T, r *rig) *recordClient {
+	return func(t *testing.T, r *rig) *recordClient {
+		c := r.records(tls.VersionTLS13, "http/1.1")
+		_, _ = io.WriteString(c, text)
+		return c
+	}
+}
+
+// havingAsked enters where a server is asked.
+func havingAsked(text string) func(t *testing.T, r *rig) *recordClient {
+	return func(t *testing.T, r *rig) *recordClient {
+		before := r.pool.Servers()[0].Active()
+		c := havingSent(text)(t, r)
+		eventually(t, "the server is asked", func() bool { return r.pool.Servers()[0].Active() > before })
+		return c
+	}
+}
+
+// havingHeard enters where what a client sends comes back.
+func havingHeard(text string, protocols ...string) func(t *testing.T, r *rig) *recordClient {
+	return func(t *testing.T, r *rig) *recordClient {
+		c := r.records(tls.VersionTLS13, protocols...)
+		_, _ = io.WriteString(c, text+"hello")
+		for b, got := make([]byte, 512), ""; !strings.HasSuffix(got, "hello"); {
+			n, err := c.Read(b)
+			if got += string(b[:n]); err != nil {
+				t.Fatalf("got %q, %v", got, err)
+			}
+		}
+		return c
+	}
+}
+
+var places = map[string]place{
+	"no request": {start: ordinary, enter: havingSent("")},
+	"headers":    {start: ordinary, enter: havingSent(getAndClose[:20])},
+	"a body":     {start: ordinary, enter: havingAsked("POST / HTTP/1.1\r\nHost: " + chat + "\r\nContent-Length: 100000\r\n\r\nhello")},
+	"a request under way": {
+		start: func(t *testing.T) *rig {
+			return startRig(t, setting{}, startScript(t, func(_ net.Conn, q *bufio.Reader) { _, _ = io.Copy(io.Discard, q) }))
+		},
+		enter: havingAsked(getAndClose),
+	},
+	"HTTP/2": {start: ordinary, enter: func(t *testing.T, r *rig) *recordClient {
+		c := r.records(tls.VersionTLS13, "h2")
+		_, _ = io.WriteString(c, http2.ClientPreface)
+		_ = http2.NewFramer(c, nil).WriteSettings()
+		return c
+	}},
+	"a WebSocket": {
+		start: func(t *testing.T) *rig { return startRig(t, setting{}, speaking(t, echo)) },
+		enter: havingHeard(handshake(socketPath), "http/1.1"), echo: true,
+	},
+	"raw": {
+		start: func(t *testing.T) *rig { return startRig(t, setting{Config: Config{Raw: true}}, startScript(t, echo)) },
+		enter: havingHeard(""), echo: true,
+	},
+}
+
+// served fails unless another client is served.
+func (p *place) served(t *testing.T, r *rig) {
+	t.Helper()
+	if p.echo {
+		_ = p.enter(t, r).tcp.Close()
+		return
+	}
+	if got := r.raw(getAndClose, 1); len(got) != 1 || got[0].StatusCode != 200 {
+		t.Errorf("another client got %v", got)
+	}
+}
+
+// Floods of records that bring nothing end the connection wherever it is, and
+// nothing stays taken.
+func TestUselessRecordsEverywhere(t *testing.T) {
+	for name, place := range places {
+		for _, f := range floodings[:3] {
+			t.Run(name+", "+f.name, func(t *testing.T) {
+				r := place.start(t)
+				c := place.enter(t, r)
+				_, _ = c.tcp.Write(f.append(nil, c, useless+1))
+				ends(t, c)
+				eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+			})
+		}
+	}
+}
+
+// connected is how many clients have a connection.
+func (r *rig) connected() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.conns)
+}
+
+// A client that changes its keys before each byte of its request is served.
+func TestKeyUpdatesOfAnHonestClient(t *testing.T) {
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	for _, f := range floodings[:2] {
+		t.Run(f.name, func(t *testing.T) {
+			c := r.records(tls.VersionTLS13, "http/1.1")
+			for _, b := range []byte(getAndClose) {
+				_, _ = c.tcp.Write(c.seal(f.append(nil, c, useless), dataRecord, []byte{b}))
+			}
+			if q := r.report(); q.Status != 200 || len(server.take()) != 1 {
+				t.Errorf("got the report %+v", q)
+			}
+		})
+	}
+}
+
+// useful is what an attacker sends between KeyUpdates, so that these are never
+// too many in a row.
+var useful = map[string]string{
+	"headers": "a", "a body": "a", "HTTP/2": "\x00\x00\x08\x06\x00\x00\x00\x00\x00abcdefgh", "a WebSocket": "a", "raw": "a",
+}
+
+// round sends as many of the records as may be, and something useful.
+func (f *flooding) round(c *recordClient, useful string) error {
+	_, err := c.tcp.Write(c.seal(f.append(nil, c, f.most), dataRecord, []byte(useful)))
+	return err
+}
+
+// KeyUpdates between bytes that are of use go on for as long as those; others
+// are served meanwhile, and memory is as it was.
+func TestKeyUpdatesBetweenBytes(t *testing.T) {
+	rounds := 1000
+	if raced() {
+		rounds = 100
+	}
+	for name, bytes := range useful {
+		for _, f := range floodings[:2] {
+			t.Run(name+", "+f.name, func(t *testing.T) {
+				place := places[name]
+				r := place.start(t)
+				c := place.enter(t, r)
+				go func() { _, _ = io.Copy(io.Discard, c.tcp) }() // ends with the connection
+				before := inUse()
+				for range rounds {
+					if err := f.round(c, bytes); err != nil {
+						t.Fatal(err)
+					}
+				}
+				place.served(t, r)
+				eventually(t, "memory is as it was", func() bool { return inUse() < before+4<<20 })
+				_ = c.tcp.Close()
+				eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+			})
+		}
+	}
+}
+
+// KeyUpdates get nobody more time for a request's headers.
+func TestKeyUpdatesGetNoTime(t *testing.T) {
+	t.Parallel() // it mostly waits
+	for _, f := range floodings[:2] {
+		t.Run(f.name, func(t *testing.T) {
+			r := startRig(t, setting{Config: Config{Limits: Limits{HeaderTimeout: brief, MaxHeader: 1 << 30}}}, startRecorder(t, nil).addr)
+			c := places["headers"].enter(t, r)
+			go func() { _, _ = io.Copy(io.Discard, c.tcp) }() // ends with the connection
+			for f.round(c, "a") == nil {
+			}
+			eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+		})
+	}
+}
+
+// What is wrong in a handshake, or brings it no further, ends it, and no place
+// at the gate is taken.
+func TestUselessRecordsInTheHandshake(t *testing.T) {
+	g := NewGate(1)
+	r := startRig(t, setting{Config: Config{Gate: g}}, startRecorder(t, nil).addr)
+	hello := string(r.hello())
+	changes := strings.Repeat("\x14\x03\x03\x00\x01\x01", useless)
+	warnings := strings.Repeat("\x15\x03\x01\x00\x02\x01\x64", useless)
+	for _, tt := range []struct {
+		name, first, then string
+		refused           bool
+	}{
+		{"warnings", warnings, "", false},
+		{"too many warnings", warnings, warnings[:7], true},
+		{"changes of cipher", hello, changes, false},
+		{"too many changes of cipher", hello, changes + changes[:6], true},
+		{"an empty record", "\x16\x03\x01\x00\x00", "", true},
+		{"a message of more than 64 KiB", "\x16\x03\x01\x00\x04\x01\x01\x00\x01", "", true},
+		{"64 KiB in records of one byte", "\x16\x03\x01\x00\x04\x01\x00\xff\xff", strings.Repeat("\x16\x03\x01\x00\x01a", 65535), true},
+		{"a second hello", hello, hello, true},
+		{"data", hello, "\x17\x03\x03\x00\x01a", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := len(r.refusals())
+			c, err := net.Dial("tcp", r.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(patience))
+			_, _ = io.WriteString(c, tt.first+tt.then)
+			if got := r.get("HTTP/1.1", "/"); got.StatusCode != 200 {
+				t.Errorf("another client got %s", got.Status)
+			}
+			if n := len(r.refusals()); !tt.refused && n != before {
+				t.Errorf("got %v", r.refusals()[before:])
+			}
+			if !tt.refused {
+				_ = c.Close()
+			}
+			eventually(t, "it is refused", func() bool { return len(r.refusals()) == before+1 })
+			eventually(t, "the gate is free", func() bool { return len(g.places) == 0 })
+		})
+	}
+}
+
+// openssl's renegotiation ends the connection, and its KeyUpdate does not.
+func TestRenegotiationWithOpenSSL(t *testing.T) {
+	need(t, "openssl")
+	server := startRecorder(t, nil)
+	r := startRig(t, setting{}, server.addr)
+	for _, tt := range []struct {
+		version, command, done string
+		want                   int
+	}{
+		{"-tls1_2", "R", "RENEGOTIATING", 0},
+		{"-tls1_3", "k", "KEYUPDATE", 1},
+		{"-tls1_3", "K", "KEYUPDATE", 1},
+	} {
+		t.Run(tt.version+" "+tt.command, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "openssl", "s_client", "-connect", r.addr, "-servername", chat, tt.version)
+			out := &transcript{}
+			cmd.Stdout, cmd.Stderr = out, out
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(in, tt.command+"\n")
+			eventually(t, "it says "+tt.done, func() bool { return strings.Contains(out.String(), tt.done) })
+			_, _ = io.WriteString(in, getAndClose)
+			_ = cmd.Wait()
+			if got := strings.Count(out.String(), " 200 OK"); got != tt.want || len(server.take()) != tt.want || ctx.Err() != nil {
+				t.Errorf("%d responses, want %d: %s", got, tt.want, out.String())
+			}
+		})
+	}
+}
+
+// transcript is what a program says.
+type transcript struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (o *transcript) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.Write(b)
+}
+
+func (o *transcript) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.all.String()
+}
+
+// A client that reads none of the answers to its KeyUpdates has as long for
+// its headers as others, and the time of a write.
+func TestKeyUpdatesUnread(t *testing.T) {
+	t.Parallel() // it mostly waits
+	f := floodings[1]
+	for _, name := range []string{"headers", "HTTP/2"} {
+		t.Run(name, func(t *testing.T) {
+			limits := Limits{HeaderTimeout: 4 * time.Second, BodyTimeout: time.Second, IdleTimeout: 4 * time.Second, MaxHeader: 1 << 30}
+			r := startRig(t, setting{Config: Config{Limits: limits}}, startRecorder(t, nil).addr)
+			c := places[name].enter(t, r)
+			for f.round(c, useful[name]) == nil { // until the server is stuck
+				_ = c.tcp.SetWriteDeadline(time.Now().Add(brief))
+			}
+			eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+		})
+	}
+}
