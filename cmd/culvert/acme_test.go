@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -49,9 +47,9 @@ func startACME(t *testing.T) *acmeSite {
 	s.startPebble(t, api, management)
 	node := must(standin.StartNode(standin.Config{SiteURL: "https://" + siteName}, standin.ServerConfig{Certificate: must(s.ca.Certificate("node.example.com"))}))
 	t.Cleanup(node.Close)
-	clients := must(newAuthority())
-	s.user = clientOf(clients, "mmuser")
-	s.save(t, "clients.pem", clients.pem())
+	clients := must(standin.NewCA())
+	s.user = *must(clients.CertificateOf("mmuser"))
+	s.save(t, "clients.pem", clients.PEM())
 	s.save(t, "culvert.yaml", fmt.Appendf(nil, `listeners:
   - address: %[1]q
     name: public
@@ -92,7 +90,7 @@ func (s *acmeSite) save(t *testing.T, name string, text []byte) {
 func (s *acmeSite) startPebble(t *testing.T, api, management string) {
 	t.Helper()
 	own := must(s.ca.Certificate("127.0.0.1"))
-	s.save(t, "ca.pem", authorityPEM(s.ca))
+	s.save(t, "ca.pem", s.ca.PEM())
 	s.save(t, "pebble.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}))
 	s.save(t, "pebble.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(own.PrivateKey))}))
 	_, port, _ := net.SplitHostPort(s.address)
@@ -136,15 +134,6 @@ func resolver(t *testing.T) string {
 	go func() { _ = s.ActivateAndServe() }()
 	t.Cleanup(func() { conn.Close() })
 	return conn.LocalAddr().String()
-}
-
-// clientOf issues a client's certificate.
-func clientOf(a *authority, name string) tls.Certificate {
-	key := must(ecdsa.GenerateKey(a.key.Curve, rand.Reader))
-	tmpl := certTemplate(name)
-	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	der := must(x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // serial is that of the certificate a client gets, which must be one that

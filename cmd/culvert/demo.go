@@ -22,6 +22,7 @@ import (
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/resolve"
 	"culvert/l4"
+	"culvert/l4/terminate/standin"
 )
 
 // The demo's names.
@@ -143,23 +144,23 @@ func (d *demo) start(address, adminAddress string) error {
 
 // startChats makes the certificates and starts both servers.
 func (d *demo) startChats() error {
-	ca, err := newAuthority()
+	ca, err := standin.NewCA()
 	if err != nil {
 		return err
 	}
 	if d.dir, err = os.MkdirTemp("", "culvert-demo-"); err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.caFile(), ca.pem(), 0o644); err != nil {
+	if err := os.WriteFile(d.caFile(), ca.PEM(), 0o644); err != nil {
 		return err
 	}
 	bus := newChatBus()
 	for _, name := range []string{"chat-1", "chat-2"} {
-		cert, err := ca.issue(name, demoName, "localhost")
+		cert, err := ca.CertificateOf(name, demoName, "localhost")
 		if err != nil {
 			return err
 		}
-		chat, err := startChat(name, cert, bus)
+		chat, err := startChat(name, *cert, bus)
 		if err != nil {
 			return fmt.Errorf("start %s: %w", name, err)
 		}

@@ -2,40 +2,13 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-)
 
-func TestAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
-	ca, err := newAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := ca.issue("chat-1", "chat.culvert.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(ca.pem()) {
-		t.Fatal("the PEM is not a certificate")
-	}
-	for name, ok := range map[string]bool{"chat.culvert.test": true, "other.culvert.test": false} {
-		_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name})
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if leaf.IsCA {
-		t.Error("a server's certificate can sign")
-	}
-}
+	"culvert/l4/terminate/standin"
+)
 
 func TestChatBusDropsForTheSlowOnly(t *testing.T) {
 	bus := newChatBus()
@@ -58,17 +31,17 @@ func TestChatBusDropsForTheSlowOnly(t *testing.T) {
 }
 
 // runningChat is a chat server and who vouches for it.
-func runningChat(t *testing.T) (*authority, *chatServer) {
+func runningChat(t *testing.T) (*standin.CA, *chatServer) {
 	t.Helper()
-	ca, err := newAuthority()
+	ca, err := standin.NewCA()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ca.issue("chat-1", "localhost")
+	cert, err := ca.CertificateOf("chat-1", "localhost")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := startChat("chat-1", cert, newChatBus())
+	s, err := startChat("chat-1", *cert, newChatBus())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,9 +51,7 @@ func runningChat(t *testing.T) (*authority, *chatServer) {
 
 func TestChatServerAnswers(t *testing.T) {
 	ca, s := runningChat(t)
-	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool(), ServerName: "localhost"}}}
 	defer client.CloseIdleConnections()
 	tests := []struct {
 		method, path string

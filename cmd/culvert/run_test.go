@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"culvert/l4/terminate/standin"
 )
 
 // origin is a TLS server that echoes lines.
@@ -30,15 +32,15 @@ type origin struct {
 
 func startOrigin(t *testing.T) *origin {
 	t.Helper()
-	ca, err := newAuthority()
+	ca, err := standin.NewCA()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := ca.issue("origin", "chat.example.com")
+	cert, err := ca.CertificateOf("origin", "chat.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*cert}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +57,7 @@ func startOrigin(t *testing.T) *origin {
 			}()
 		}
 	}()
-	o := &origin{address: ln.Addr().String(), cert: cert, roots: x509.NewCertPool()}
-	o.roots.AddCert(ca.cert)
-	return o
+	return &origin{address: ln.Addr().String(), cert: *cert, roots: ca.Pool()}
 }
 
 // runProcess is a culvert before an origin.

@@ -74,7 +74,7 @@ func (x *trial) writeFiles() {
 		x.writeFile(name+".pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
 		x.writeFile(name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 	}
-	x.writeFile("ca.pem", authorityPEM(x.ca))
+	x.writeFile("ca.pem", x.ca.PEM())
 	const live = "/etc/letsencrypt/live/chat.example.com/"
 	x.swaps = append(x.swaps, live+"fullchain.pem", x.dir+"/chat.pem", live+"privkey.pem", x.dir+"/chat.key")
 }
@@ -84,14 +84,6 @@ func (x *trial) writeFile(name string, text []byte) {
 	if err := os.WriteFile(filepath.Join(x.dir, name), text, 0o600); err != nil {
 		x.t.Fatal(err)
 	}
-}
-
-// authorityPEM is the certificate of an authority, for programs to trust.
-func authorityPEM(ca *standin.CA) []byte {
-	cert := must(ca.Certificate(siteName))
-	leaf := must(x509.ParseCertificate(cert.Certificate[0]))
-	chains := must(leaf.Verify(x509.VerifyOptions{Roots: ca.Pool()}))
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chains[0][1].Raw})
 }
 
 // config is that of a stand-in with these settings.

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -17,7 +18,8 @@ import (
 // test or a demonstration takes.
 const certificateLife = 24 * time.Hour
 
-// CA is a certificate authority that exists in memory only.
+// CA is a certificate authority that exists in memory only. It is safe for
+// concurrent use.
 type CA struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -30,7 +32,7 @@ func NewCA() (*CA, error) {
 		return nil, fmt.Errorf("generate CA key: %w", err)
 	}
 	ca := &CA{key: key, cert: unsigned("stand-in CA")}
-	ca.cert.IsCA, ca.cert.BasicConstraintsValid = true, true
+	ca.cert.IsCA, ca.cert.BasicConstraintsValid, ca.cert.MaxPathLenZero = true, true, true
 	ca.cert.KeyUsage = x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, ca.cert, ca.cert, &key.PublicKey, key)
 	if err != nil {
@@ -52,8 +54,15 @@ func unsigned(name string) *x509.Certificate {
 // Certificate issues a server's certificate for the names, which may be IP
 // addresses.
 func (ca *CA) Certificate(names ...string) (*tls.Certificate, error) {
-	cert := unsigned("stand-in")
-	cert.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	return ca.CertificateOf("stand-in", names...)
+}
+
+// CertificateOf is Certificate with a common name, which tells whose it is, a
+// server's or a client's.
+func (ca *CA) CertificateOf(commonName string, names ...string) (*tls.Certificate, error) {
+	cert := unsigned(commonName)
+	cert.KeyUsage = x509.KeyUsageDigitalSignature
+	cert.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			cert.IPAddresses = append(cert.IPAddresses, ip)
@@ -77,4 +86,9 @@ func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
 	return pool
+}
+
+// PEM is the authority's certificate, for programs to trust.
+func (ca *CA) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})
 }
