@@ -33,6 +33,7 @@ type exchange struct {
 	server  *Server
 	control *http.ResponseController
 	report  Request
+	gated   *gated    // of HTTP/1
 	streams bool      // HTTP/2: a deadline ends the stream, whether something waits or not
 	until   time.Time // the write deadline that is set
 	body    *body     // nil: nobody has asked for it
@@ -53,6 +54,9 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	}
 	if x.streams {
 		return x
+	}
+	if x.gated = gatedOf(r.Context()); x.gated != nil {
+		x.gated.lingers.Store(r.ContentLength != 0)
 	}
 	x.patience() // with what an earlier exchange left not even a 100 Continue might go out
 	if r.ContentLength != 0 {
@@ -99,6 +103,14 @@ func (x *exchange) WriteHeader(status int) {
 		x.leaveBody()
 	}
 	x.ResponseWriter.WriteHeader(status)
+}
+
+// heardOut notes that the client says nothing more, so that its connection need
+// not linger when it is closed.
+func (x *exchange) heardOut() {
+	if x.gated != nil {
+		x.gated.lingers.Store(false)
+	}
 }
 
 // leaveBody has the connection closed when the response comes before the body
@@ -176,6 +188,7 @@ func (x *exchange) refuse(status int, why string) {
 // abandon ends the exchange of a client that has gone.
 func (x *exchange) abandon() {
 	x.report.Refused = "client_gone"
+	x.heardOut()
 	panic(http.ErrAbortHandler)
 }
 
@@ -230,6 +243,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.x.in.Add(int64(n))
 	if err == io.EOF {
 		b.ended.Store(true)
+		b.x.heardOut()
 	}
 	if err == io.EOF || b.x.streams {
 		b.x.restBody()

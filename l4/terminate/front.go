@@ -58,7 +58,12 @@ type clientKey struct{}
 
 // withConn keeps what a request has to know of its connection.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, clientKey{}, c.(*tls.Conn).NetConn().(*gated).Conn.(Conn))
+	return context.WithValue(ctx, clientKey{}, c.(*tls.Conn).NetConn())
 }
 
-func connOf(ctx context.Context) Conn { return ctx.Value(clientKey{}).(Conn) }
+func gatedOf(ctx context.Context) *gated {
+	c, _ := ctx.Value(clientKey{}).(*gated)
+	return c
+}
+
+func connOf(ctx context.Context) Conn { return gatedOf(ctx).Conn.(Conn) }

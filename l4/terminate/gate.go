@@ -45,6 +45,7 @@ type gated struct {
 
 	patience time.Duration // for a write that has no deadline; 0: none. Set before others use c
 	bounded  atomic.Bool   // writes have a deadline of somebody's
+	lingers  atomic.Bool   // the client may be sending when c is closed
 }
 
 // Write is io.Writer's. crypto/tls also writes while it reads, when a client
@@ -73,6 +74,10 @@ func (c *gated) SetDeadline(t time.Time) error {
 func (c *gated) Close() error {
 	if c.in != nil {
 		c.in.remove(c)
+	}
+	if c.lingers.Load() {
+		go c.linger() // net/http closes connections while it holds locks
+		return nil
 	}
 	return c.Conn.Close()
 }

@@ -13,6 +13,7 @@ type sending struct {
 	*body
 	agreed  chan struct{} // closed when the server wants it; nil: it is not asked
 	stopped chan struct{} // closed by stop
+	sent    chan struct{} // closed when nobody reads any more
 
 	mu      sync.Mutex
 	over    bool
@@ -20,7 +21,7 @@ type sending struct {
 }
 
 func newSending(b *body, asks bool) *sending {
-	s := &sending{body: b, stopped: make(chan struct{})}
+	s := &sending{body: b, stopped: make(chan struct{}), sent: make(chan struct{})}
 	if asks {
 		s.agreed = make(chan struct{})
 	}

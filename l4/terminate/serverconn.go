@@ -79,6 +79,9 @@ func (c *serverConn) roundTrip(r *http.Request) (*http.Response, error) {
 		c.settle(false)
 		if c.body != nil {
 			c.body.stop() // whoever tries again has it alone
+			if r.Context().Err() != nil {
+				<-c.body.sent // net/http tells everybody before it tells the one who reads
+			}
 			if failed := c.body.failed.Load(); failed != nil {
 				err = failed
 			}
@@ -111,7 +114,7 @@ func (c *serverConn) send(r *http.Request) error {
 	out := *r
 	out.Body = c.body
 	c.halves.Store(2)
-	go c.sendBody(&out)
+	go c.sendBody(&out, c.body)
 	return nil
 }
 
@@ -122,10 +125,11 @@ func (c *serverConn) write(r *http.Request) error {
 	return c.writer.Flush()
 }
 
-func (c *serverConn) sendBody(r *http.Request) {
+func (c *serverConn) sendBody(r *http.Request, b *sending) {
+	defer close(b.sent)
 	err := c.write(r)
 	c.awaitResponse()
-	if err != nil && c.body.broken() {
+	if err != nil && b.broken() {
 		c.abort() // the server would wait for the rest
 	}
 	// A server that takes no more may have answered why.
