@@ -51,7 +51,7 @@ func (s *Server) proxy(x *exchange, r *http.Request, leaf *x509.Certificate) {
 			return s.modify(res)
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { s.failed(x, err) },
-		ErrorLog:     log.New(nowhere{}, "", 0),
+		ErrorLog:     quiet,
 	}
 	p.ServeHTTP(x, r)
 }
@@ -60,9 +60,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-type nowhere struct{}
-
-func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+// quiet is for what net/http says beside what is reported.
+var quiet = log.New(io.Discard, "", 0)
 
 // rewrite makes the request that the server gets.
 func (s *Server) rewrite(pr *httputil.ProxyRequest, leaf *x509.Certificate, b *body) {

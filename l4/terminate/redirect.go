@@ -1,7 +1,6 @@
 package terminate
 
 import (
-	"log"
 	"net"
 	"net/http"
 	"strconv"
@@ -53,7 +52,7 @@ func NewRedirector(port int) *Redirector {
 	limits := Limits{}.withDefaults()
 	f := &front{conns: make(chan net.Conn), done: make(chan struct{}), http: &http.Server{
 		Handler: Redirect(port), ReadHeaderTimeout: limits.HeaderTimeout, ReadTimeout: limits.HeaderTimeout, WriteTimeout: limits.HeaderTimeout,
-		IdleTimeout: limits.HeaderTimeout, MaxHeaderBytes: limits.MaxHeader, ErrorLog: log.New(nowhere{}, "", 0),
+		IdleTimeout: limits.HeaderTimeout, MaxHeaderBytes: limits.MaxHeader, ErrorLog: quiet,
 		DisableGeneralOptionsHandler: true,
 	}}
 	go func() { _ = f.http.Serve(f) }() // ends with Retire
