@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"culvert/balancer"
 )
 
 // A client that leaves takes its request along.
@@ -182,4 +184,41 @@ func TestExpectContinue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slow is a connection whose second write takes a while.
+type slow struct {
+	net.Conn
+	n int
+}
+
+func (s *slow) Write(b []byte) (int, error) {
+	if s.n++; s.n == 2 {
+		time.Sleep(brief)
+	}
+	return s.Conn.Write(b)
+}
+
+// A body that is too large does nothing to a response under way.
+func TestBodyTooLargeAfterTheResponse(t *testing.T) {
+	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
+		_, _ = readHead(r)
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+		time.Sleep(2 * brief)
+		_, _ = io.WriteString(c, "0\r\n\r\n")
+		_, _ = io.Copy(io.Discard, r)
+	})
+	r := startRig(t, setting{
+		Config: Config{Limits: Limits{MaxBody: 6 << 10}},
+		upstream: func(u *Upstream) {
+			u.Dial = func(ctx context.Context, s *balancer.Server, c Client) (net.Conn, error) {
+				conn, err := dialServer(ctx, s, c)
+				return &slow{Conn: conn}, err
+			}
+		},
+	}, server)
+	body := strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 3) + "0\r\n\r\n"
+	conn := r.dial(r.tls("http/1.1"))
+	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+chat+"\r\nTransfer-Encoding: chunked\r\n\r\n"+body)
+	_, _ = io.Copy(io.Discard, conn) // the race detector has the word
 }

@@ -228,7 +228,7 @@ func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
 
 func (x *exchange) bodyOf(r *http.Request) *body {
-	x.body = &body{Reader: http.MaxBytesReader(x.ResponseWriter, r.Body, x.server.limits.MaxBody), x: x}
+	x.body = &body{Reader: http.MaxBytesReader(nil, r.Body, x.server.limits.MaxBody), x: x}
 	return x.body
 }
 

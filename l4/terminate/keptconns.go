@@ -2,6 +2,7 @@ package terminate
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -21,7 +22,7 @@ type connKey struct {
 	server, address string
 	tls             bool
 	name            string // that the server's certificate is for
-	client          netip.AddrPort
+	client, local   netip.AddrPort
 }
 
 // keptConns are connections that are free. The zero value has none. It is safe
@@ -54,19 +55,25 @@ func (k *keptConns) pop(key connKey) *serverConn {
 		return nil
 	}
 	c := list[len(list)-1]
+	list[len(list)-1] = nil
 	k.set(key, list[:len(list)-1])
 	k.n--
 	return c
 }
 
-// put keeps a connection, or closes it when there are enough.
+// put keeps a connection, or closes it when there are enough for its key. When
+// there are enough in all, another one goes.
 func (k *keptConns) put(key connKey, c *serverConn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	list := k.free[key]
-	if k.over || len(list) >= keptPerServer || k.n >= keptInAll {
+	if k.over || len(list) >= keptPerServer {
 		c.abort()
 		return
+	}
+	if k.n >= keptInAll {
+		k.drop()
+		list = k.free[key]
 	}
 	if k.free == nil {
 		k.free = map[connKey][]*serverConn{}
@@ -76,6 +83,16 @@ func (k *keptConns) put(key connKey, c *serverConn) {
 	k.n++
 	if k.sweep == nil {
 		k.sweep = time.AfterFunc(sweepEvery, k.prune)
+	}
+}
+
+// drop closes the connection that waits longest of some key.
+func (k *keptConns) drop() {
+	for key, list := range k.free {
+		list[0].abort()
+		k.set(key, slices.Delete(list, 0, 1))
+		k.n--
+		return
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -228,5 +230,58 @@ func TestNoUpstream(t *testing.T) {
 	r.SetUpstream(nil)
 	if got := r.get("HTTP/1.1", "/"); got.StatusCode != 503 {
 		t.Errorf("got %s, want 503", got.Status)
+	}
+}
+
+// sluggish is a connection to a server that has answered before it was asked,
+// and takes a write only when it is closed.
+type sluggish struct {
+	net.Conn
+	closed chan bool
+	once   sync.Once
+	says   *strings.Reader
+}
+
+func (s *sluggish) Read(b []byte) (int, error) { return s.says.Read(b) }
+
+func (s *sluggish) Write(b []byte) (int, error) {
+	<-s.closed
+	return len(b), nil
+}
+
+func (s *sluggish) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+func (*sluggish) SetDeadline(time.Time) error      { return nil }
+func (*sluggish) SetReadDeadline(time.Time) error  { return nil }
+func (*sluggish) SetWriteDeadline(time.Time) error { return nil }
+
+// A body goes to the next server whole, when the first one answers with a 101
+// that nobody asked for.
+func TestBodyAfter101GoesElsewhereWhole(t *testing.T) {
+	other := startRecorder(t, nil)
+	var dials atomic.Int64
+	r := startRig(t, setting{
+		pool: func(c *balancer.Config) { c.Servers[1].Backup = true },
+		upstream: func(u *Upstream) {
+			u.Dial = func(ctx context.Context, s *balancer.Server, c Client) (net.Conn, error) {
+				if dials.Add(1) == 1 {
+					return &sluggish{closed: make(chan bool), says: strings.NewReader("HTTP/1.1 101 Switching Protocols\r\n\r\n")}, nil
+				}
+				eventually(t, "the first body is not sent any more", func() bool {
+					b := make([]byte, 1<<20)
+					return !strings.Contains(string(b[:runtime.Stack(b, true)]), "sendBody")
+				})
+				return dialServer(ctx, s, c)
+			}
+		},
+	}, nobodyAt(t), other.addr)
+	q := newRequest(t, "PUT", "/", io.MultiReader(strings.NewReader("hello")))
+	got := r.do(r.client("HTTP/1.1"), q)
+	all := other.take()
+	if len(all) != 1 || all[0].Body != "hello" {
+		t.Errorf("got %s, and the other server got %+v; want hello", got.Status, all)
 	}
 }

@@ -15,6 +15,8 @@ type sending struct {
 	stopped chan struct{} // closed by stop
 	sent    chan struct{} // closed when nobody reads any more
 
+	asked bool // the server has; of the goroutine that reads from it
+
 	mu      sync.Mutex
 	over    bool
 	settled bool // agreed is closed
@@ -66,6 +68,9 @@ func (s *sending) wanted() bool {
 	return !s.over
 }
 
+// waits reports whether s is to be asked for by the server, which has not.
+func (s *sending) waits() bool { return s != nil && s.agreed != nil && !s.asked }
+
 // agree is the server's word that it wants the body.
 func (s *sending) agree() {
 	s.mu.Lock()
@@ -98,5 +103,30 @@ func (s *sending) stop() {
 	}
 }
 
-// broken reports whether the client does not send what it promised.
-func (s *sending) broken() bool { return s.failed.Load() != nil }
+// why is the error of an exchange that failed: the client's fault, if it is
+// one. When a client has gone net/http tells everybody before it tells the one
+// who reads; hence the wait.
+func (s *sending) why(err error, gone bool) error {
+	if gone && s.touched.Load() {
+		patience := time.NewTimer(tellTime)
+		defer patience.Stop()
+		select {
+		case <-s.sent:
+		case <-patience.C:
+		}
+	}
+	if failed := s.failed.Load(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// tellTime is more than net/http takes for that.
+const tellTime = time.Second
+
+// wanting reports whether a server still expects the body.
+func (s *sending) wanting() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.over
+}

@@ -42,7 +42,9 @@ type serverConn struct {
 
 	headerLeft int64     // bytes that may be read; without a bound for bodies
 	heard      bool      // a byte of the response has come
+	failed     error     // why no more did: a line that is cut short is no error to bufio
 	writeUntil time.Time // the deadline that is set; as good as
+	unsent     bool      // a write failed; of whoever writes
 
 	mu        sync.Mutex
 	readUntil time.Time // likewise; zero: none
@@ -70,29 +72,25 @@ func newServerConn(conn net.Conn, l *Limits) *serverConn {
 // is nothing left to do.
 func (c *serverConn) roundTrip(r *http.Request) (*http.Response, error) {
 	c.begin(r)
-	err := c.send(r)
 	var res *http.Response
-	if err == nil {
+	err := c.send(r)
+	if err == nil || c.unsent { // a server that takes no more may have said why
 		res, err = c.await(r)
 	}
-	if err != nil {
-		c.settle(false)
-		if c.body != nil {
-			c.body.stop() // whoever tries again has it alone
-			if r.Context().Err() != nil {
-				<-c.body.sent // net/http tells everybody before it tells the one who reads
-			}
-			if failed := c.body.failed.Load(); failed != nil {
-				err = failed
-			}
-		}
-		return nil, errors.Join(r.Context().Err(), err)
+	if err == nil {
+		return res, nil
 	}
-	return res, nil
+	c.settle(false)
+	gone := r.Context().Err()
+	if c.body != nil {
+		err = c.body.why(err, gone != nil)
+	}
+	return nil, errors.Join(gone, err)
 }
 
 func (c *serverConn) begin(r *http.Request) {
-	c.headerLeft, c.heard, c.answered, c.body, c.grace = maxResponseHeader, false, false, nil, nil
+	c.headerLeft, c.heard, c.failed, c.unsent = maxResponseHeader, false, nil, false
+	c.answered, c.body, c.grace = false, nil, nil
 	c.halves.Store(1)
 	c.leave = context.AfterFunc(r.Context(), c.abort)
 }
@@ -129,10 +127,9 @@ func (c *serverConn) sendBody(r *http.Request, b *sending) {
 	defer close(b.sent)
 	err := c.write(r)
 	c.awaitResponse()
-	if err != nil && b.broken() {
+	if err != nil && !c.unsent && b.wanting() {
 		c.abort() // the server would wait for the rest
 	}
-	// A server that takes no more may have answered why.
 	c.half(err == nil)
 }
 
@@ -141,6 +138,9 @@ func (c *serverConn) await(r *http.Request) (*http.Response, error) {
 	for {
 		res, err := http.ReadResponse(c.reader, r)
 		if err != nil {
+			if timedOut(c.failed) {
+				err = c.failed
+			}
 			return nil, err
 		}
 		switch status := res.StatusCode; {
@@ -151,6 +151,10 @@ func (c *serverConn) await(r *http.Request) (*http.Response, error) {
 			return res, nil
 		case status == http.StatusContinue && c.body != nil:
 			c.body.agree()
+			c.body.asked = true
+		}
+		if c.body.waits() {
+			continue // net/http may be writing a 100 Continue of its own
 		}
 		if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.Got1xxResponse != nil {
 			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
@@ -182,14 +186,14 @@ func (c *serverConn) begun(res *http.Response) {
 func (c *serverConn) awaitResponse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if until := time.Now().Add(c.limits.ResponseTimeout); !c.answered && until.Sub(c.readUntil) > exactness {
+	if until := time.Now().Add(c.limits.ResponseTimeout); !c.answered && until.Sub(c.readUntil) > c.exactness() {
 		c.setRead(until)
 	}
 }
 
 // exactness is by how much a deadline that is moved on all the time may be too
 // early.
-const exactness = time.Second
+func (c *serverConn) exactness() time.Duration { return min(time.Second, c.limits.ResponseTimeout/10) }
 
 func (c *serverConn) setRead(until time.Time) {
 	if until != c.readUntil {
@@ -204,6 +208,9 @@ func (c *serverConn) settle(ok bool) {
 	switch {
 	case !ok:
 		c.abort()
+		if c.body != nil {
+			c.body.stop() // whoever tries again has it alone
+		}
 	case c.halves.Load() > 1:
 		c.grace = time.AfterFunc(sendingLeft, c.abort)
 	}
@@ -275,6 +282,9 @@ func (c *serverConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b[:min(int64(len(b)), c.headerLeft)])
 	c.headerLeft -= int64(n)
 	c.heard = c.heard || n > 0
+	if err != nil {
+		c.failed = err
+	}
 	return n, err
 }
 
@@ -282,11 +292,13 @@ var errResponseHeader = fmt.Errorf("the headers of the response have more than %
 
 // Write is io.Writer's, for writer. Each has ResponseTimeout: servers may be slow.
 func (c *serverConn) Write(b []byte) (int, error) {
-	if until := time.Now().Add(c.limits.ResponseTimeout); until.Sub(c.writeUntil) > exactness {
+	if until := time.Now().Add(c.limits.ResponseTimeout); until.Sub(c.writeUntil) > c.exactness() {
 		c.writeUntil = until
 		_ = c.Conn.SetWriteDeadline(until)
 	}
-	return c.Conn.Write(b)
+	n, err := c.Conn.Write(b)
+	c.unsent = c.unsent || err != nil
+	return n, err
 }
 
 // ReadFrom is io.ReaderFrom's: bodies go past writer's buffer.

@@ -124,7 +124,7 @@ func (a *attempt) key() connKey {
 		key.tls, key.name = true, a.tlsName()
 	}
 	if a.upstream.PerClient {
-		key.client = a.client.Addr
+		key.client, key.local = a.client.Addr, a.client.Local
 	}
 	return key
 }
