@@ -43,7 +43,7 @@ type gated struct {
 	held bool
 	in   *roster // nil: nobody asks for certificates
 
-	patience time.Duration // for a write that has no deadline; 0: none. Set before others use c
+	patience time.Duration // for a write that has no deadline; 0: none. Changed by who has c alone
 	bounded  atomic.Bool   // writes have a deadline of somebody's
 	lingers  atomic.Bool   // the client may be sending when c is closed
 }

@@ -157,7 +157,9 @@ func (s *Server) handshake(c Conn, deadline time.Time) (*tls.Conn, error) {
 		return nil, err
 	}
 	_ = c.SetDeadline(time.Time{})
-	g.patience = s.limits.BodyTimeout
+	if !s.cfg.Raw {
+		g.patience = s.limits.BodyTimeout
+	}
 	if s.cfg.Clients != nil {
 		g.in = &s.roster
 		s.roster.add(g, conn)
