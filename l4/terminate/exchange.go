@@ -90,8 +90,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // WriteHeader is http.ResponseWriter's.
 func (x *exchange) WriteHeader(status int) {
 	if status < 200 {
-		cleanResponse(x.Header(), x.server.cfg.StripResponse)
-		x.ResponseWriter.WriteHeader(status)
+		x.announce(status)
 		return
 	}
 	x.report.Status = status
@@ -101,6 +100,19 @@ func (x *exchange) WriteHeader(status int) {
 	if !x.streams {
 		x.patience()
 		x.leaveBody()
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+// announce sends a response that only announces the one to come. Over HTTP/2
+// net/http may still be writing the headers when it returns, because the client
+// has gone, and ReverseProxy clears them; with a length it writes a copy.
+func (x *exchange) announce(status int) {
+	h := x.Header()
+	cleanResponse(h, x.server.cfg.StripResponse)
+	if x.streams {
+		h.Set("Content-Length", "0")
+		defer h.Del("Content-Length")
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
