@@ -24,8 +24,7 @@ func Conn(fd int, o *Options) (net.Conn, error) {
 func fileConn(f *os.File, fd int, o *Options) (net.Conn, error) {
 	c, err := net.FileConn(f)
 	if _, ok := c.(*net.TCPConn); ok {
-		o.apply(fd)
-		o.Spread(fd)
+		o.apply(fd, o.spread())
 	}
 	return c, err
 }
@@ -34,45 +33,38 @@ func fileConn(f *os.File, fd int, o *Options) (net.Conn, error) {
 // that is all that can: 0 for a FIN, its errno for a reset. EAGAIN: nothing
 // yet, or bytes are still to be read.
 func Ended(c net.Conn) Errno {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
+	n, e := peek(c)
+	if n > 0 {
 		return syscall.EAGAIN
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return syscall.EAGAIN
-	}
-	e := Errno(syscall.EAGAIN)
-	_ = raw.Control(func(fd uintptr) {
-		n, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		switch {
-		case err != nil:
-			e, _ = err.(Errno)
-		case n == 0:
-			e = 0
-		}
-	})
 	return e
 }
 
 // Quiet reports whether nothing is to be read from c: no byte, no end, no
 // error. What is no socket is quiet.
 func Quiet(c net.Conn) bool {
+	_, e := peek(c)
+	return e == syscall.EAGAIN
+}
+
+// peek looks at the next byte of c without waiting for it and without taking
+// it: n is 1 if there is one. EAGAIN stands for what is no socket.
+func peek(c net.Conn) (n int, e Errno) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
-		return true
+		return 0, syscall.EAGAIN
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return false
+		return 0, syscall.EBADF
 	}
-	quiet := false
-	err = raw.Control(func(fd uintptr) {
+	e = Errno(syscall.EBADF) // closed
+	_ = raw.Control(func(fd uintptr) {
 		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = err == unix.EAGAIN
+		n, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		e, _ = err.(Errno) // 0: none
 	})
-	return err == nil && quiet
+	return max(n, 0), e
 }
 
 // Connect is Dial that waits until the connection stands, fails, or ctx is

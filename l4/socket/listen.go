@@ -108,7 +108,7 @@ func bound(a Addr, o ListenOptions) (int, error) {
 // startListening sets what accepted sockets inherit, then listens.
 func startListening(fd int, a Addr, o ListenOptions) error {
 	if !a.IsUnix() {
-		o.apply(fd)
+		o.apply(fd, o.idle())
 		setInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds(o.DeferAccept))
 	}
 	backlog := o.Backlog

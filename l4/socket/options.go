@@ -17,7 +17,7 @@ type Options struct {
 	UserTimeout time.Duration
 
 	// KeepaliveIdle is the silence before the first keepalive probe, at most;
-	// see Spread. 0: DefaultKeepaliveIdle; negative: no keepalive. Resolution
+	// see spread. 0: DefaultKeepaliveIdle; negative: no keepalive. Resolution
 	// 1 s.
 	KeepaliveIdle time.Duration
 
@@ -38,12 +38,12 @@ const (
 	DefaultKeepaliveCount    = 3
 )
 
-// apply sets o on a TCP socket, with TCP_NODELAY. Errors are ignored: a kernel
-// that refuses an option still serves.
-func (o *Options) apply(fd int) {
+// apply sets o on a TCP socket, with TCP_NODELAY and idle as the silence before
+// the first probe. Errors are ignored: a kernel that refuses an option still
+// serves.
+func (o *Options) apply(fd int, idle time.Duration) {
 	noDelay(fd)
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(0, cmp.Or(o.UserTimeout, DefaultUserTimeout))/time.Millisecond))
-	idle := cmp.Or(o.KeepaliveIdle, DefaultKeepaliveIdle)
 	setInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, b2i(idle > 0))
 	if idle < 0 {
 		return
@@ -53,20 +53,27 @@ func (o *Options) apply(fd int) {
 	setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, cmp.Or(o.KeepaliveCount, DefaultKeepaliveCount))
 }
 
-// Spread moves a socket's first probe to some whole seconds before
-// KeepaliveIdle, to two thirds of it at most, by chance. Sockets that fall
-// silent together, after a message to everybody, would else be probed together:
-// the queue of the loopback and of containers holds a thousand packets
-// (net.core.netdev_max_backlog), and of 5,000 connections every fifth had all
-// its probes dropped, three times in a row.
+// Spread gives a socket that has inherited o from its listener a first probe of
+// its own; see spread.
 func (o *Options) Spread(fd int) {
-	idle := cmp.Or(o.KeepaliveIdle, DefaultKeepaliveIdle)
+	if idle := o.spread(); idle != o.idle() {
+		setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(idle))
+	}
+}
+
+func (o *Options) idle() time.Duration { return cmp.Or(o.KeepaliveIdle, DefaultKeepaliveIdle) }
+
+// spread is KeepaliveIdle less some whole seconds, a third of it at most, by
+// chance. Sockets that fall silent together, after a message to everybody, would
+// else be probed together: the queue of the loopback and of containers holds a
+// thousand packets (net.core.netdev_max_backlog), and of 5,000 connections every
+// fifth had all its probes dropped, three times in a row.
+func (o *Options) spread() time.Duration {
+	idle := o.idle()
 	if idle < 0 {
-		return
+		return idle
 	}
-	if earlier := rand.IntN(seconds(idle)/3 + 1); earlier > 0 {
-		setInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(idle)-earlier)
-	}
+	return idle - time.Duration(rand.IntN(seconds(idle)/3+1))*time.Second
 }
 
 // noDelay turns Nagle's algorithm off: a relay writes when it has something to
