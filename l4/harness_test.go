@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"culvert/balancer"
+	"culvert/l4/internal/program"
 	"culvert/l4/socket"
 )
 
@@ -240,25 +241,6 @@ var raced = sync.OnceValue(func() bool {
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 })
 
-// need skips the test when a program is not installed. In CI everything is.
-func need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			missing(t, p)
-		}
-	}
-}
-
-// missing skips the test, or fails it in CI, for want of what.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing", what)
-	}
-	t.Skipf("%s is missing", what)
-}
-
 // isolated runs the test in a process of its own with a network of its own,
 // in which it may do what it likes to routes and packets. It reports true in
 // that process; in the one that started it, it reports false when all is over.
@@ -269,9 +251,9 @@ func isolated(t *testing.T) bool {
 		return true
 	}
 	if os.Getuid() != 0 {
-		missing(t, "root")
+		program.Missing(t, "root")
 	}
-	need(t, "ip", "nft")
+	program.Need(t, "ip", "nft")
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), "CULVERT_ISOLATED="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"culvert/l4/internal/program"
 )
 
 // startHAProxy runs haproxy with some sections behind the usual ones.
@@ -19,12 +21,12 @@ func startHAProxy(t *testing.T, addr, sections string) {
 	if err := os.WriteFile(file, []byte(usual+sections), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	startProgram(t, addr, "haproxy", "-f", file)
+	program.Start(t, addr, "haproxy", "-f", file)
 }
 
 // TestPROXYFromPeers: what nginx and HAProxy send names the client.
 func TestPROXYFromPeers(t *testing.T) {
-	need(t, "nginx", "haproxy")
+	program.Need(t, "nginx", "haproxy")
 	o := saying(t, "a")
 	ln := proxied(plainListener(roundRobin(t, o.addr)), "127.0.0.0/8")
 	ln.MaxConnections = 1000
@@ -70,7 +72,7 @@ func (r *rig) awaitRecord(name, client string) {
 // HAProxy the name that it asked for and the connection's ID; it checks the
 // checksum.
 func TestPROXYToPeers(t *testing.T) {
-	need(t, "nginx", "haproxy")
+	program.Need(t, "nginx", "haproxy")
 	cert, key := pemFiles(t)
 	both := filepath.Join(t.TempDir(), "both.pem")
 	var text []byte

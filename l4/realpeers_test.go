@@ -18,13 +18,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"culvert/balancer"
+	"culvert/l4/internal/program"
 )
 
 const chat = "chat.example.com"
@@ -50,37 +50,10 @@ func pemFiles(t *testing.T) (cert, key string) {
 // freeAddr is a loopback address for a server that cannot choose one itself.
 func freeAddr(t *testing.T) string { return refusedAddr(t) }
 
-// startProgram runs a server until the test ends and waits until it listens.
-func startProgram(t *testing.T, addr, name string, args ...string) {
-	t.Helper()
-	need(t, name)
-	var out bytes.Buffer
-	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s: %s", name, out.Bytes())
-		}
-	})
-	eventually(t, name+" listens", func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-}
-
 // output runs a client and returns what it prints.
 func output(t *testing.T, input, name string, args ...string) string {
 	t.Helper()
-	need(t, name)
+	program.Need(t, name)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
@@ -98,12 +71,12 @@ func output(t *testing.T, input, name string, args ...string) string {
 func opensslServer(t *testing.T, version string) string {
 	cert, key := pemFiles(t)
 	addr := freeAddr(t)
-	startProgram(t, addr, "openssl", "s_server", "-accept", addr, "-cert", cert, "-key", key, "-rev", version)
+	program.Start(t, addr, "openssl", "s_server", "-accept", addr, "-cert", cert, "-key", key, "-rev", version)
 	return addr
 }
 
 func TestOpenSSLOnBothSides(t *testing.T) {
-	need(t, "openssl")
+	program.Need(t, "openssl")
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
 		t.Run(version, func(t *testing.T) {
 			addr := opensslServer(t, version)
@@ -123,7 +96,7 @@ func TestOpenSSLOnBothSides(t *testing.T) {
 }
 
 func TestOpenSSLServer(t *testing.T) {
-	need(t, "openssl")
+	program.Need(t, "openssl")
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
 		t.Run(version, func(t *testing.T) {
 			r := startRig(t, &Config{Listeners: []*Listener{routeTo(t, roundRobin(t, opensslServer(t, version)))}})
@@ -144,7 +117,7 @@ func TestOpenSSLServer(t *testing.T) {
 }
 
 func TestOpenSSLClient(t *testing.T) {
-	need(t, "openssl")
+	program.Need(t, "openssl")
 	o := startOrigin(t, tlsEcho(t))
 	r := startRig(t, &Config{Listeners: []*Listener{routeTo(t, roundRobin(t, o.addr))}})
 	for _, version := range []string{"-tls1_2", "-tls1_3"} {
@@ -192,7 +165,7 @@ func curl(t *testing.T, r *rig, path string, want []byte) {
 }
 
 func TestCurlAndHTTP2(t *testing.T) {
-	need(t, "curl")
+	program.Need(t, "curl")
 	want, _ := body(3 << 20)
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) }))
 	srv.EnableHTTP2 = true
@@ -271,7 +244,7 @@ func TestWebSocket(t *testing.T) {
 // startNginx runs nginx with this configuration, which listens at addr.
 func startNginx(t *testing.T, addr, conf string) {
 	t.Helper()
-	need(t, "nginx")
+	program.Need(t, "nginx")
 	dir := t.TempDir()
 	head := "pid nginx.pid;\nerror_log stderr;\nworker_processes 1;\nevents { worker_connections 4096; }\n"
 	if os.Getuid() == 0 {
@@ -280,18 +253,18 @@ func startNginx(t *testing.T, addr, conf string) {
 	const module = "/usr/lib/nginx/modules/ngx_stream_module.so"
 	if strings.Contains(conf, "stream {") {
 		if _, err := os.Stat(module); err != nil {
-			missing(t, module)
+			program.Missing(t, module)
 		}
 		head = "load_module " + module + ";\n" + head
 	}
 	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(head+conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	startProgram(t, addr, "nginx", "-p", dir, "-c", "nginx.conf", "-g", "daemon off;")
+	program.Start(t, addr, "nginx", "-p", dir, "-c", "nginx.conf", "-g", "daemon off;")
 }
 
 func TestNginxAsServer(t *testing.T) {
-	need(t, "nginx", "curl")
+	program.Need(t, "nginx", "curl")
 	want, sum := body(8 << 20)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "body"), want, 0o644); err != nil {
@@ -329,7 +302,7 @@ func TestNginxAsServer(t *testing.T) {
 // TestNginxStreamBehindReadsTheSameName puts nginx's own ssl_preread behind
 // the engine: the hello that reaches it must be the client's, to the byte.
 func TestNginxStreamBehindReadsTheSameName(t *testing.T) {
-	need(t, "nginx")
+	program.Need(t, "nginx")
 	names := []string{"a.example.com", "b.example.com"}
 	var entries strings.Builder
 	for _, name := range names {
@@ -360,7 +333,7 @@ func TestNginxStreamBehindReadsTheSameName(t *testing.T) {
 // TestClientsGoWhereNginxSendsThem asks nginx itself, and then the engine,
 // for the server of each client address.
 func TestClientsGoWhereNginxSendsThem(t *testing.T) {
-	need(t, "nginx")
+	program.Need(t, "nginx")
 	weights := []int{1, 1, 3, 1, 2}
 	var servers []balancer.ServerConfig
 	pool := &Pool{}

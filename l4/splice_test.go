@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"culvert/l4/internal/program"
 )
 
 // setPipes changes how many pipes an engine with one loop may have.
@@ -386,7 +388,7 @@ func TestUnprivilegedBulk(t *testing.T) {
 	const user = 65534
 	if os.Getenv("CULVERT_UNPRIVILEGED") == "" {
 		if os.Getuid() != 0 {
-			missing(t, "root")
+			program.Missing(t, "root")
 		}
 		cmd := exec.Command(os.Args[0], "-test.run=^TestUnprivilegedBulk$", "-test.v", "-test.timeout=120s")
 		cmd.Env = append(os.Environ(), "CULVERT_UNPRIVILEGED=1")

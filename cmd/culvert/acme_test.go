@@ -21,6 +21,7 @@ import (
 	"github.com/miekg/dns"
 
 	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/standin/authority"
 )
 
 // strictName is a route that refuses clients without a certificate in the
@@ -31,7 +32,7 @@ const strictName = "strict.example.com"
 // that Let's Encrypt has for tests. One of its routes passes TLS through.
 type acmeSite struct {
 	*runProcess
-	ca     *standin.CA // of Pebble's own server, and of the node's
+	ca     *authority.CA // of Pebble's own server, and of the node's
 	pebble *process
 	roots  *x509.CertPool // of what Pebble issues
 	dir    string
@@ -42,12 +43,12 @@ type acmeSite struct {
 // all routes are on, and culvert.
 func startACME(t *testing.T) *acmeSite {
 	t.Helper()
-	s := &acmeSite{ca: must(standin.NewCA()), dir: t.TempDir(), runProcess: &runProcess{address: freeAddress(t)}}
+	s := &acmeSite{ca: must(authority.New()), dir: t.TempDir(), runProcess: &runProcess{address: freeAddress(t)}}
 	api, management := freeAddress(t), freeAddress(t)
 	s.startPebble(t, api, management)
 	node := must(standin.StartNode(standin.Config{SiteURL: "https://" + siteName}, standin.ServerConfig{Certificate: must(s.ca.Certificate("node.example.com"))}))
 	t.Cleanup(node.Close)
-	clients := must(standin.NewCA())
+	clients := must(authority.New())
 	s.user = *must(clients.CertificateOf("mmuser"))
 	s.save(t, "clients.pem", clients.PEM())
 	s.save(t, "culvert.yaml", fmt.Appendf(nil, `listeners:

@@ -22,7 +22,7 @@ import (
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/resolve"
 	"culvert/l4"
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/standin/authority"
 )
 
 // The demo's names.
@@ -144,7 +144,7 @@ func (d *demo) start(address, adminAddress string) error {
 
 // startChats makes the certificates and starts both servers.
 func (d *demo) startChats() error {
-	ca, err := standin.NewCA()
+	ca, err := authority.New()
 	if err != nil {
 		return err
 	}

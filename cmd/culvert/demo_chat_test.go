@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/standin/authority"
 )
 
 func TestChatBusDropsForTheSlowOnly(t *testing.T) {
@@ -31,9 +31,9 @@ func TestChatBusDropsForTheSlowOnly(t *testing.T) {
 }
 
 // runningChat is a chat server and who vouches for it.
-func runningChat(t *testing.T) (*standin.CA, *chatServer) {
+func runningChat(t *testing.T) (*authority.CA, *chatServer) {
 	t.Helper()
-	ca, err := standin.NewCA()
+	ca, err := authority.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,13 +12,14 @@ import (
 
 	"culvert/cmd/internal/doctor"
 	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/standin/authority"
 )
 
 // doctorSite is a file with two nodes of a site. TLS passes through if
 // they speak it, and ends in culvert if not.
 func doctorSite(t *testing.T, cfg standin.Config, encrypted bool) (file string) {
 	t.Helper()
-	s := &site{ca: must(standin.NewCA()), dir: t.TempDir()}
+	s := &site{ca: must(authority.New()), dir: t.TempDir()}
 	var srv standin.ServerConfig
 	terminate := ""
 	if encrypted {

@@ -24,6 +24,9 @@ var arrows = map[string][]string{
 	"l4/terminate":         {"sniff", "balancer", "l4/socket"},
 	"l4/terminate/standin": {},
 
+	"l4/terminate/standin/authority": {},
+	"l4/internal/program":            {},
+
 	"bench":         {"bench/load", "bench/measure", "bench/origin", "bench/peer", "bench/result"},
 	"bench/check":   {},
 	"bench/load":    {"bench/origin"},

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/standin/authority"
 )
 
 // origin is a TLS server that echoes lines.
@@ -32,7 +32,7 @@ type origin struct {
 
 func startOrigin(t *testing.T) *origin {
 	t.Helper()
-	ca, err := standin.NewCA()
+	ca, err := authority.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/coder/websocket"
 
 	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/standin/authority"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 // it that either passes TLS through or ends it.
 type site struct {
 	*runProcess
-	ca       *standin.CA
+	ca       *authority.CA
 	nodes    standin.Cluster
 	provider *standin.Provider
 	dir      string
@@ -45,7 +46,7 @@ type site struct {
 // reach it under a name of its own, past culvert.
 func startSite(t *testing.T, terminate string) *site {
 	t.Helper()
-	s := &site{ca: must(standin.NewCA()), dir: t.TempDir()}
+	s := &site{ca: must(authority.New()), dir: t.TempDir()}
 	s.provider = standin.NewProvider(standin.ProviderConfig{ClientID: "culvert", ClientSecret: "secret"})
 	provider := must(standin.Serve(s.provider, standin.ServerConfig{Certificate: must(s.ca.Certificate("127.0.0.1"))}))
 	t.Cleanup(provider.Close)

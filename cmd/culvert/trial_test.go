@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 
 	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/standin/authority"
 )
 
 // trial is a recipe that runs: its nodes, a provider of logins, and culvert.
@@ -27,7 +28,7 @@ type trial struct {
 	*runProcess
 	recipe   *recipe
 	dir      string // stands for every directory of the guide
-	ca       *standin.CA
+	ca       *authority.CA
 	provider *standin.Provider
 	nodes    standin.Cluster
 	consent  bool   // the provider asks with a page
@@ -46,7 +47,7 @@ func startTrial(t *testing.T, r *recipe, version int) *trial {
 
 // newTrial is a trial that has not begun.
 func newTrial(t *testing.T, r *recipe) *trial {
-	return &trial{recipe: r, dir: t.TempDir(), ca: must(standin.NewCA()), runProcess: &runProcess{process: &process{t: t}}}
+	return &trial{recipe: r, dir: t.TempDir(), ca: must(authority.New()), runProcess: &runProcess{process: &process{t: t}}}
 }
 
 func (x *trial) start(version int) *trial {

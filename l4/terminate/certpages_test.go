@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"culvert/l4/internal/program"
 )
 
 // A gateway is a server that asks for certificates as a route does: what it
@@ -365,7 +367,7 @@ func TestCertPageOverHTTP2(t *testing.T) {
 
 // OpenSSL as the client: it sends what it is told, whatever the hint.
 func TestCertPolicyWithOpenSSL(t *testing.T) {
-	need(t, "openssl")
+	program.Need(t, "openssl")
 	root := newRoot(t, "root")
 	alice := root.newClient(t, "alice")
 	before := mustLoad(t, pemOf(root), root.crl(t, crl{}))

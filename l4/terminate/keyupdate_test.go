@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"culvert/l4/internal/program"
+
 	"golang.org/x/net/http2"
 )
 
@@ -309,7 +311,7 @@ func TestUselessRecordsInTheHandshake(t *testing.T) {
 
 // openssl's renegotiation ends the connection, and its KeyUpdate does not.
 func TestRenegotiationWithOpenSSL(t *testing.T) {
-	need(t, "openssl")
+	program.Need(t, "openssl")
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	for _, tt := range []struct {

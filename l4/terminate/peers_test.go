@@ -1,14 +1,13 @@
 package terminate
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
+
+	"culvert/l4/internal/program"
 )
 
 // nobodyAt is an address at which nobody listens.
@@ -20,45 +19,6 @@ func nobodyAt(t testing.TB) string {
 	}
 	defer ln.Close()
 	return ln.Addr().String()
-}
-
-// need skips the test when a program is not installed. In CI everything is.
-func need(t testing.TB, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err == nil {
-		return
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing", program)
-	}
-	t.Skipf("%s is missing", program)
-}
-
-// startProgram runs a server until the test ends, and waits until it listens.
-func startProgram(t testing.TB, addr, name string, args ...string) {
-	t.Helper()
-	need(t, name)
-	var out bytes.Buffer
-	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("%s: %s", name, out.Bytes())
-		}
-	})
-	eventually(t, name+" listens", func() bool {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
 }
 
 // startNginx puts nginx in front of a server and returns its address.
@@ -84,7 +44,7 @@ http {
 	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	startProgram(t, addr, "nginx", "-p", dir, "-c", "nginx.conf", "-g", "daemon off;")
+	program.Start(t, addr, "nginx", "-p", dir, "-c", "nginx.conf", "-g", "daemon off;")
 	return addr
 }
 
@@ -108,6 +68,6 @@ backend b
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	startProgram(t, addr, "haproxy", "-db", "-f", file)
+	program.Start(t, addr, "haproxy", "-db", "-f", file)
 	return addr
 }

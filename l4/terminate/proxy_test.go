@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"culvert/l4/internal/program"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -317,7 +319,7 @@ func TestManyAtOnce(t *testing.T) {
 
 // curl, which is no Go program, agrees.
 func TestCurl(t *testing.T) {
-	need(t, "curl")
+	program.Need(t, "curl")
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	_, port, _ := net.SplitHostPort(r.addr)

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"culvert/l4/internal/program"
+
 	"golang.org/x/crypto/acme/autocert"
 )
 
@@ -95,7 +97,7 @@ func TestProfiles(t *testing.T) {
 
 // openssl agrees about what is refused. It has to be told to try.
 func TestProfilesWithOpenSSL(t *testing.T) {
-	need(t, "openssl")
+	program.Need(t, "openssl")
 	certs := &Certificates{pairs: []tls.Certificate{rsaCertificate(t)}}
 	r := startRig(t, setting{Config: Config{Certificates: func() *Certificates { return certs }}}, nobodyAt(t))
 	for args, want := range map[string]bool{

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"culvert/l4/internal/program"
 )
 
 // inner is a request that must never be one.
@@ -104,7 +106,7 @@ func TestSmuggling(t *testing.T) {
 			server := startRecorder(t, nil)
 			r := startRig(t, setting{}, func() string {
 				if name != "net/http" {
-					need(t, name)
+					program.Need(t, name)
 				}
 				return chain(server.addr)
 			}())

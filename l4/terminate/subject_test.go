@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"culvert/l4/internal/program"
 	"culvert/l4/terminate/standin"
 )
 
@@ -249,7 +250,7 @@ func TestSubjectEmailSource(t *testing.T) {
 // OpenSSL prints the form that nginx sends, but knows of no danger and leaves
 // e-mail addresses where they are.
 func TestSubjectAsOpenSSLPrintsIt(t *testing.T) {
-	need(t, "openssl")
+	program.Need(t, "openssl")
 	root := newRoot(t, "root")
 	for _, subject := range [][]byte{
 		lineOf(t, subjectPart{oidC, tagPrintable, "US"}, utf8Part(oidST, "Maryland"), utf8Part(oidL, "Meade"), utf8Part(oidO, "Mattermost, Inc."), utf8Part(oidOU, "Smarttotem"), utf8Part(oidCN, "mmuser"), emailPart("mmuser@mattermost.com")),

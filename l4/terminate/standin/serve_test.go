@@ -9,10 +9,12 @@ import (
 	"net/http/cookiejar"
 	"strings"
 	"testing"
+
+	"culvert/l4/terminate/standin/authority"
 )
 
 // browser is a client that keeps cookies and reaches addr whatever the name.
-func browser(t *testing.T, ca *CA, addr string) *http.Client {
+func browser(t *testing.T, ca *authority.CA, addr string) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -32,9 +34,9 @@ func browser(t *testing.T, ca *CA, addr string) *http.Client {
 	return &http.Client{Transport: transport, Jar: jar, Timeout: patience}
 }
 
-func newTestCA(t *testing.T, names ...string) (*CA, ServerConfig) {
+func newTestCA(t *testing.T, names ...string) (*authority.CA, ServerConfig) {
 	t.Helper()
-	ca, err := NewCA()
+	ca, err := authority.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,6 @@
-package standin
+// Package authority is a certificate authority in memory, for tests and for
+// the demonstration.
+package authority
 
 import (
 	"crypto/ecdsa"
@@ -25,8 +27,8 @@ type CA struct {
 	cert *x509.Certificate
 }
 
-// NewCA makes an authority.
-func NewCA() (*CA, error) {
+// New makes an authority.
+func New() (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("generate CA key: %w", err)

@@ -1,4 +1,4 @@
-package standin
+package authority
 
 import (
 	"crypto/x509"
@@ -7,7 +7,7 @@ import (
 
 // A certificate is good for its names, and no authority.
 func TestAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
-	ca, err := NewCA()
+	ca, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
