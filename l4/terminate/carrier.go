@@ -9,8 +9,8 @@ import (
 
 // carrier takes requests to servers. net/http's Transport could, but has two
 // goroutines for each connection, and every request and response change hands
-// between them: a quarter of what a request costs. HTTP itself is read and
-// written by net/http here as well.
+// between them: a fifth of the CPU of a request. HTTP itself is read and written
+// by net/http here as well.
 type carrier struct {
 	kept   keptConns
 	limits *Limits
