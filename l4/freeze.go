@@ -102,9 +102,8 @@ func (l *loop) abandon() {
 			l.forsake(c)
 		}
 	}
-	if l.stopped = stay == 0; !l.stopped {
-		l.linger()
-	}
+	l.linger() // also where nothing is left: Leave returns before the loop has ended
+	l.stopped = stay == 0
 }
 
 // forsake closes c on this side only. What is open elsewhere would go on to
