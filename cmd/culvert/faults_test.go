@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -73,6 +74,22 @@ func exchange(t *testing.T, a, b net.Conn, size int) {
 	}
 }
 
+// freeze stops p, and waits until none of its threads runs: the signal only
+// asks for it.
+func (p *process) freeze() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	eventually(p.t, "all threads are stopped", func() bool {
+		threads := must(filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid)))
+		for _, file := range threads {
+			if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), "State:\tT") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
+}
+
 // TestP5StoppedServer: a server that is stopped with SIGSTOP still has its
 // kernel accept. Its clients get another one after the first-byte timeout,
 // until checks of its TLS have found out; and it serves again when it goes on.
@@ -85,7 +102,7 @@ func TestP5StoppedServer(t *testing.T) {
 	pool := `{servers: [%q, %q], balance: round-robin, timeouts: {first_byte: 1s}, eject: off, health: {check: %s, interval: 100ms, fast_interval: 100ms, timeout: 100ms, fall: 2, rise: 1}}`
 
 	r.reconfigure(fmt.Sprintf(pool, address, r.origin.address, "tcp"))
-	victim.signal(syscall.SIGSTOP)
+	victim.freeze()
 	for range 4 {
 		leave(t, r.dial())
 	}
