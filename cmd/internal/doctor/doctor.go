@@ -14,8 +14,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"slices"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"culvert/balancer"
 	"culvert/cmd/internal/config"
@@ -79,14 +80,13 @@ func (d Doctor) Examine(ctx context.Context, file *config.File, cfg *l4.Config) 
 // visit examines all servers of sites, and asks one of each other pool for its
 // certificate.
 func visit(ctx context.Context, sites, others []*site) {
-	slots := make(chan struct{}, mostServers)
-	var wait sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(mostServers)
 	each := func(s *server, examine func(context.Context)) {
-		wait.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
+		group.Go(func() error {
 			defer s.transport.CloseIdleConnections()
 			examine(ctx)
+			return nil
 		})
 	}
 	for _, x := range sites {
@@ -102,7 +102,7 @@ func visit(ctx context.Context, sites, others []*site) {
 			}
 		}
 	}
-	wait.Wait()
+	_ = group.Wait() // what a check finds goes into its server's lines
 }
 
 // absent reports whether a server is down by the file, or has no address.
@@ -136,10 +136,13 @@ func (s *server) examine(ctx context.Context) {
 // together runs checks at once and returns their lines in order.
 func together(ctx context.Context, checks ...func(context.Context) *line) []*line {
 	lines := make([]*line, len(checks))
-	var wait sync.WaitGroup
+	var group errgroup.Group
 	for i, check := range checks {
-		wait.Go(func() { lines[i] = check(ctx) })
+		group.Go(func() error {
+			lines[i] = check(ctx)
+			return nil
+		})
 	}
-	wait.Wait()
+	_ = group.Wait()
 	return present(lines...)
 }
