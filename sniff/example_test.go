@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 
 	"culvert/sniff"
 )
@@ -53,4 +54,21 @@ func ExampleReject() {
 		fmt.Printf("%s: % x\n", r.Reason, r.Alert.AppendRecord(nil))
 	}
 	// Output: empty_record: 15 03 03 00 02 02 0a
+}
+
+// JA4 identifies the client's software: its version, ciphers and extensions.
+func ExampleHello_JA4() {
+	firstFlight, err := os.ReadFile("testdata/curl-7.88.bin")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var p sniff.Parser
+	var h sniff.Hello
+	if err := p.Parse(firstFlight, &h); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(h.JA4())
+	// Output: t13d3112h2_e8f1e7e78f70_b26ce05bbdd6
 }
