@@ -20,7 +20,7 @@ const (
 	HTTPS Kind = "https" // both
 )
 
-// A Check says how a server is probed. It is not changed once in use.
+// A Check says how a server is probed. It must not be changed once in use.
 type Check struct {
 	Kind Kind
 
@@ -28,25 +28,28 @@ type Check struct {
 	// expected to be for; "" sends none and expects nothing.
 	ServerName string
 
-	// Roots make a certificate that they do not vouch for, or that is not for
-	// ServerName, a failure. nil: what is wrong with it is only recorded.
+	// Roots are the authorities that a certificate must be issued by. With them
+	// a probe also fails when the certificate is not for ServerName. nil: a
+	// problem of the certificate is recorded and does not fail the probe.
 	Roots *x509.CertPool
 
 	Request *Request // of HTTP and HTTPS
 }
 
-// Dial connects to the server that is probed.
+// Dial connects to the server that is probed. The connection is the caller's
+// to close.
 type Dial func(context.Context) (net.Conn, error)
 
 // A Result is what one probe found.
 type Result struct {
 	At          time.Time // when it began
 	Took        time.Duration
-	Err         error        // nil: the server is well
-	Certificate *Certificate // what it showed; nil: none
+	Err         error        // nil: the probe passed
+	Certificate *Certificate // the server's; nil: none was seen
 }
 
-// Run probes once. It is over when ctx is.
+// Run probes once, over a connection that dial makes. It returns when ctx is
+// done at the latest.
 func (c *Check) Run(ctx context.Context, dial Dial) (r Result) {
 	r.At = time.Now()
 	defer func() { r.Took = time.Since(r.At) }()
@@ -72,9 +75,10 @@ func (c *Check) Run(ctx context.Context, dial Dial) (r Result) {
 	return r
 }
 
-// handshake talks TLS and looks at the certificate.
+// handshake does a TLS handshake and examines the certificate.
 func (c *Check) handshake(ctx context.Context, conn net.Conn) (net.Conn, *Certificate, error) {
-	// What is wrong with the certificate is found out below, for the record.
+	// examine verifies the certificate, so that a problem can be recorded
+	// without failing the handshake.
 	t := tls.Client(conn, &tls.Config{ServerName: c.ServerName, InsecureSkipVerify: true, NextProtos: c.protocols()})
 	if err := t.HandshakeContext(ctx); err != nil {
 		return conn, nil, fmt.Errorf("TLS handshake: %w", err)
@@ -84,7 +88,7 @@ func (c *Check) handshake(ctx context.Context, conn net.Conn) (net.Conn, *Certif
 		return t, cert, fmt.Errorf("certificate: %w", cert.Problem)
 	}
 	if c.Kind == TLS {
-		_ = t.CloseWrite() // an orderly end, or servers log an error for each probe
+		_ = t.CloseWrite() // without close_notify servers log an error for each probe
 	}
 	return t, cert, nil
 }
@@ -96,7 +100,7 @@ func (c *Check) protocols() []string {
 	return nil
 }
 
-// host is what a request without one of its own asks for.
+// host is the host of a request that names none.
 func (c *Check) host() string {
 	if c.ServerName == "" {
 		return "localhost"
@@ -104,7 +108,7 @@ func (c *Check) host() string {
 	return c.ServerName
 }
 
-// A Certificate is what is worth knowing of a server's one.
+// A Certificate describes the certificate that a server showed.
 type Certificate struct {
 	Subject  string
 	Names    []string
@@ -112,8 +116,8 @@ type Certificate struct {
 	Problem  error // expired, for another name, of an unknown authority; nil: none
 }
 
-// examine looks at a chain as a client that asks for name would. Without roots
-// who issued it does not matter.
+// examine verifies a chain as a client that asks for name would. Without roots
+// any issuer is accepted.
 func examine(chain []*x509.Certificate, name string, roots *x509.CertPool) *Certificate {
 	leaf := chain[0]
 	c := &Certificate{Subject: leaf.Subject.String(), Names: leaf.DNSNames, NotAfter: leaf.NotAfter}

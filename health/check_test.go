@@ -48,11 +48,11 @@ func TestHTTP(t *testing.T) {
 		{"no text", 200, "all bad", Request{Match: Contains("good")}, `no "good"`},
 		{"pattern", 200, "ready 7", Request{Match: Matches(regexp.MustCompile(`ready \d`))}, ""},
 		{"no pattern", 200, "ready", Request{Match: Matches(regexp.MustCompile(`ready \d`))}, "does not match"},
-		{"body longer than is read", 200, strings.Repeat("x", 2*mostBody) + "good", Request{Match: Contains("good")}, `no "good"`},
+		{"body longer than is read", 200, strings.Repeat("x", 2*maxBody) + "good", Request{Match: Contains("good")}, `no "good"`},
 		{"mattermost", 200, `{"status":"OK","AndroidLatestVersion":""}`, *Mattermost(false), ""},
 		{"mattermost, unhealthy with 200", 200, `{"status":"UNHEALTHY"}`, *Mattermost(false), `status is "UNHEALTHY"`},
 		{"mattermost, unhealthy with 500", 500, `{"status":"UNHEALTHY"}`, *Mattermost(false), "status 500"},
-		{"mattermost, something else", 200, `<html>`, *Mattermost(false), "no JSON object"},
+		{"mattermost, something else", 200, `<html>`, *Mattermost(false), "not a JSON object"},
 		{"mattermost deep", 200, `{"status":"OK","database_status":"OK","filestore_status":"OK"}`, *Mattermost(true), ""},
 		{"mattermost without its database", 200, `{"status":"OK","database_status":"UNHEALTHY","filestore_status":"OK"}`, *Mattermost(true), `database_status is "UNHEALTHY"`},
 	} {

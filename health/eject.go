@@ -11,9 +11,9 @@ import (
 // Ejection says when servers are taken out of service because connections to
 // them fail.
 type Ejection struct {
-	// Failures is after how many attempts that failed a server is ejected:
-	// in a row or, with a Window, within that time whatever passed between,
-	// which is what nginx's max_fails and fail_timeout mean.
+	// Failures is the number of failed attempts that ejects a server: in a row
+	// or, with a Window, within that time, even when other attempts succeeded
+	// in between. The latter is what nginx's max_fails and fail_timeout mean.
 	Failures int
 	Window   time.Duration
 
@@ -22,8 +22,8 @@ type Ejection struct {
 	Time    time.Duration
 	MaxTime time.Duration
 
-	// Share is the most of a pool that is ejected at a time, 0 to 1; one
-	// server always may be, unless it is the only one.
+	// Share bounds the part of a pool that is ejected at a time, 0 to 1. One
+	// server may always be ejected, unless it is the only one.
 	Share float64
 }
 
@@ -47,21 +47,21 @@ type Ejected struct {
 	Why    string        // the last failure; "" if another process saw it
 }
 
-// record is what there is to know of one server.
+// record is the ejection state of one server.
 type record struct {
 	failures atomic.Int32 // in a row, or within the window
 
 	// The rest is guarded by Ejector.mu.
 	begun time.Duration // the first failure of the window
 	times int           // ejections that followed each other soon
-	why   string        // the failure that was one too many
+	why   string        // the failure that ejected it
 	back  time.Duration // when the last one was over, or will be
 	timer *time.Timer   // ends the present one; nil: there is none
 }
 
-// NewEjector watches the servers of pool, which go on with what old, if there
-// is one, knows of those that they succeed. changed is called by several
-// goroutines, after the state has become the server's.
+// NewEjector watches the servers of pool. Servers that were in the pool of old
+// continue with the state that they have there; old may be nil. changed is
+// called after each change of a server's state, by several goroutines.
 func NewEjector(pool *balancer.Pool, e Ejection, clock func() time.Duration, changed func(Ejected), old *Ejector) *Ejector {
 	j := &Ejector{policy: e, clock: clock, changed: changed, records: map[*balancer.Server]*record{}}
 	before := old.byName()
@@ -79,14 +79,14 @@ func NewEjector(pool *balancer.Pool, e Ejection, clock func() time.Duration, cha
 		case s.Causes()&balancer.Ejected == 0:
 		case known && s.Succeeds():
 			j.hold(s, r, was.back-clock())
-		default: // by another process
+		default: // another process ejected it
 			j.eject(s, r, clock())
 		}
 	}
 	return j
 }
 
-// past is what an Ejector knew of a server.
+// past is the state that an earlier Ejector had of a server.
 type past struct {
 	failures    int32
 	begun, back time.Duration
@@ -94,7 +94,7 @@ type past struct {
 	why         string
 }
 
-// byName returns what j knows of each server. j may be nil.
+// byName returns the state of each server by name. j may be nil.
 func (j *Ejector) byName() map[string]past {
 	all := map[string]past{}
 	if j == nil {
@@ -108,8 +108,8 @@ func (j *Ejector) byName() map[string]past {
 	return all
 }
 
-// Ejections returns the servers that are ejected now, in no order, and for how
-// long they still are. j may be nil.
+// Ejections returns the servers that are ejected now, in no order, each with
+// the time that is left. j may be nil.
 func (j *Ejector) Ejections() (all []Ejected) {
 	if j == nil {
 		return nil
@@ -138,7 +138,7 @@ func (j *Ejector) Failed(s *balancer.Server, why string) {
 	}
 }
 
-// decide counts a failure of s and ejects it if that was one too many. It
+// decide counts a failure of s and ejects it when it has reached the limit. It
 // returns for how long, or 0.
 func (j *Ejector) decide(s *balancer.Server, why string) time.Duration {
 	j.mu.Lock()
@@ -156,7 +156,7 @@ func (j *Ejector) decide(s *balancer.Server, why string) time.Duration {
 	return j.eject(s, r, now)
 }
 
-// mayEject reports whether the share allows one more.
+// mayEject reports whether Share allows one more ejection.
 func (j *Ejector) mayEject() bool {
 	n := len(j.records)
 	return n > 1 && j.out < max(1, int(j.policy.Share*float64(n)))
@@ -180,14 +180,14 @@ func (j *Ejector) eject(s *balancer.Server, r *record, now time.Duration) time.D
 	return d
 }
 
-// hold keeps an ejected server out for another while.
+// hold keeps an ejected server out of service for d.
 func (j *Ejector) hold(s *balancer.Server, r *record, d time.Duration) {
 	j.out++
-	r.timer = time.AfterFunc(d, func() { j.forgive(s, r) })
+	r.timer = time.AfterFunc(d, func() { j.readmit(s, r) })
 }
 
-// forgive ends an ejection.
-func (j *Ejector) forgive(s *balancer.Server, r *record) {
+// readmit ends an ejection.
+func (j *Ejector) readmit(s *balancer.Server, r *record) {
 	j.mu.Lock()
 	if j.closed {
 		j.mu.Unlock()
@@ -201,7 +201,7 @@ func (j *Ejector) forgive(s *balancer.Server, r *record) {
 	j.changed(Ejected{Server: s})
 }
 
-// Close ends all ejections.
+// Close ends all ejections. The Ejector must not be used afterwards.
 func (j *Ejector) Close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -11,10 +11,12 @@ import (
 	"regexp"
 )
 
-// mostBody is how much of an answer is looked at. Mattermost's has 300 bytes.
-const mostBody = 64 << 10
+// maxBody bounds how much of a response body is read, in bytes. Mattermost's
+// has 300.
+const maxBody = 64 << 10
 
-// A Request is what an HTTP probe asks and what it expects.
+// A Request is what an HTTP probe sends and what it expects. The zero value is
+// GET / and accepts any status from 200 to 299.
 type Request struct {
 	Method string // "" is GET
 	Path   string // with the query; "" is "/"
@@ -26,11 +28,11 @@ type Request struct {
 // A StatusRange is the status codes from Low to High.
 type StatusRange struct{ Low, High int }
 
-// userAgent tells the server's log who asks.
+// userAgent identifies probes in the server's log.
 const userAgent = "culvert-health"
 
-// run asks on conn, which has its deadline, and judges the answer. Redirects
-// are answers like any other.
+// run sends the request over conn, whose deadline the caller has set, and
+// checks the response. Redirects are not followed.
 func (q *Request) run(conn net.Conn, host string) error {
 	req, err := http.NewRequest(q.Method, "http://"+host+or(q.Path, "/"), nil)
 	if err != nil {
@@ -42,7 +44,7 @@ func (q *Request) run(conn net.Conn, host string) error {
 	if err := req.Write(conn); err != nil {
 		return fmt.Errorf("send the request: %w", err)
 	}
-	limited := io.LimitReader(conn, mostBody+http.DefaultMaxHeaderBytes)
+	limited := io.LimitReader(conn, maxBody+http.DefaultMaxHeaderBytes)
 	res, err := http.ReadResponse(bufio.NewReader(limited), req)
 	if err != nil {
 		return fmt.Errorf("read the answer: %w", err)
@@ -54,7 +56,7 @@ func (q *Request) run(conn net.Conn, host string) error {
 	if q.Match == nil {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, mostBody))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody))
 	if err != nil {
 		return fmt.Errorf("read the body: %w", err)
 	}
@@ -77,7 +79,7 @@ func or(text, otherwise string) string {
 	return text
 }
 
-// Contains matches bodies with text in them.
+// Contains returns a Match for bodies that contain text.
 func Contains(text string) func([]byte) error {
 	return func(body []byte) error {
 		if !bytes.Contains(body, []byte(text)) {
@@ -87,7 +89,7 @@ func Contains(text string) func([]byte) error {
 	}
 }
 
-// Matches matches bodies in which re finds something.
+// Matches returns a Match for bodies that re matches anywhere.
 func Matches(re *regexp.Regexp) func([]byte) error {
 	return func(body []byte) error {
 		if !re.Match(body) {
@@ -97,10 +99,10 @@ func Matches(re *regexp.Regexp) func([]byte) error {
 	}
 }
 
-// Mattermost returns what is asked of a Mattermost server: its ping, whose
-// body has to be read, since the status alone may be 200 all the same. deep
-// also has it try its database and its file store, which costs it a write to
-// each.
+// Mattermost returns the request that checks a Mattermost server: its ping. The
+// body decides, because the status may be 200 while the server is unhealthy.
+// With deep the server also tries its database and its file store, which costs
+// it a write to each.
 func Mattermost(deep bool) *Request {
 	if deep {
 		return &Request{Path: pingPath + "?get_server_status=true", Match: allOK("status", "database_status", "filestore_status")}
@@ -110,12 +112,12 @@ func Mattermost(deep bool) *Request {
 
 const pingPath = "/api/v4/system/ping"
 
-// allOK matches a JSON object in which each key has the value "OK".
+// allOK returns a Match for a JSON object in which each key has the value "OK".
 func allOK(keys ...string) func([]byte) error {
 	return func(body []byte) error {
 		var answer map[string]any
 		if err := json.Unmarshal(body, &answer); err != nil {
-			return fmt.Errorf("the body is no JSON object: %w", err)
+			return fmt.Errorf("the body is not a JSON object: %w", err)
 		}
 		for _, k := range keys {
 			if v, ok := answer[k]; !ok || v != "OK" {

@@ -9,28 +9,28 @@ import (
 	"culvert/balancer"
 )
 
-// Initial is what a server counts as until probes have decided.
+// Initial is the state of a server until probes have decided it.
 type Initial uint8
 
 // The initial states.
 const (
 	Up    Initial = iota // in service until Fall probes fail
 	Down                 // out of service until Rise probes pass
-	Probe                // what the first probe says: see Watch.First
+	Probe                // the result of the first probe: see Watch.First
 )
 
-// A Schedule says when probes run and what they decide.
+// A Schedule says when probes run and how many of them decide.
 type Schedule struct {
-	Interval time.Duration // from the begin of one probe to that of the next
-	Fast     time.Duration // the same while the last probes contradict the state
+	Interval time.Duration // from the start of one probe to the start of the next
+	Fast     time.Duration // the same, while the last probes contradict the state
 	Timeout  time.Duration // of one probe
 	Rise     int           // probes in a row that must pass to be up
 	Fall     int           // probes in a row that must fail to be down
 	Initial  Initial
 }
 
-// jitter spreads the probes of many servers: an interval is up to so much of
-// it shorter or longer.
+// jitter spreads the probes of many servers: each interval is up to this share
+// of it shorter or longer.
 const jitter = 0.1
 
 // A Change is a server that went up or down.
@@ -38,7 +38,7 @@ type Change struct {
 	Server *balancer.Server
 	Up     bool
 	Err    error // of the last probe; nil when it passed
-	Probes int   // how many in a row said so
+	Probes int   // the number of probes in a row that led to it
 }
 
 // A Subject is a server and how it is probed.
@@ -46,8 +46,8 @@ type Subject struct {
 	Server *balancer.Server
 	Dial   Dial
 	Check  Check
-	Deep   *Check        // run instead of Check now and then; nil: never
-	Every  time.Duration // how often Deep is
+	Deep   *Check        // run instead of Check once every Every; nil: never
+	Every  time.Duration // interval of Deep
 }
 
 // A Watch probes servers until Close. Its methods may be called from any
@@ -56,25 +56,25 @@ type Watch struct {
 	schedule Schedule
 	clock    func() time.Duration
 	changed  func(Change)
-	patients []*patient
+	states   []*probeState
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 }
 
-// patient is one server under watch.
-type patient struct {
+// probeState is the bookkeeping of one server's probes.
+type probeState struct {
 	Subject
 	watch  *Watch
-	begun  func()        // called once the first probe has decided, or need not
+	begun  func()        // called once the first probe has decided, or is not needed
 	known  chan struct{} // closed by begun
 	deepAt time.Time
 
 	mu     sync.Mutex
 	status Status
-	due    time.Time // of the next probe, or of the one under way
+	due    time.Time // when the next probe starts, or the one under way has started
 }
 
-// Status is what is known of a server.
+// Status is the state of a server and its probes so far.
 type Status struct {
 	Server *balancer.Server
 	Up     bool
@@ -85,45 +85,46 @@ type Status struct {
 	Failed uint64
 }
 
-// Start probes the subjects, which go on where old, if there is one, is with
-// the servers that they succeed: so it is started before old is closed. clock
-// is the one that picks are told the time by; changed is called, by several
-// goroutines, at each change after the state has become the server's.
+// Start probes the subjects. Servers that old watches, too, continue with the
+// state that they have there, so old must be closed after Start; it may be nil.
+// clock is the clock of the servers' pools. changed is called after each change
+// of a server's state, by several goroutines.
 func Start(subjects []Subject, s Schedule, clock func() time.Duration, changed func(Change), old *Watch) *Watch {
 	before := old.byName()
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Watch{schedule: s, clock: clock, changed: changed, stop: stop}
 	for _, sub := range subjects {
-		p := &patient{Subject: sub, watch: w, known: make(chan struct{})}
+		p := &probeState{Subject: sub, watch: w, known: make(chan struct{})}
 		p.begun = sync.OnceFunc(func() { close(p.known) })
 		p.status = Status{Server: sub.Server, Up: begins(sub.Server, s.Initial), Since: time.Now()}
 		p.due = time.Now().Add(s.firstWait())
 		if was := before[sub.Server.Name()]; was != nil && sub.Server.Succeeds() {
-			p.goOn(was)
+			p.continueFrom(was)
 		}
 		if sub.Server.Succeeds() {
 			p.begun()
 		}
 		sub.Server.Set(balancer.Unhealthy, !p.status.Up, clock())
-		w.patients = append(w.patients, p)
+		w.states = append(w.states, p)
 		w.running.Go(func() { p.run(ctx) })
 	}
 	return w
 }
 
-// byName returns the patients of w, which may be nil.
-func (w *Watch) byName() map[string]*patient {
-	all := map[string]*patient{}
+// byName returns the probe states of w, which may be nil.
+func (w *Watch) byName() map[string]*probeState {
+	all := map[string]*probeState{}
 	if w != nil {
-		for _, p := range w.patients {
+		for _, p := range w.states {
 			all[p.Server.Name()] = p
 		}
 	}
 	return all
 }
 
-// goOn takes over what was known of a server, and when its next probe is due.
-func (p *patient) goOn(was *patient) {
+// continueFrom takes over the state of an earlier Watch and the time of the
+// next probe.
+func (p *probeState) continueFrom(was *probeState) {
 	was.mu.Lock()
 	defer was.mu.Unlock()
 	if p.status.Up != was.status.Up {
@@ -134,8 +135,8 @@ func (p *patient) goOn(was *patient) {
 	p.status.Up, p.status.Server = up, server
 }
 
-// begins reports whether s counts as up until probes have decided. One that
-// was watched before stays what it was.
+// begins reports whether s is up until probes have decided. A server that was
+// watched before keeps its state.
 func begins(s *balancer.Server, i Initial) bool {
 	if s.Succeeds() {
 		return s.Causes()&balancer.Unhealthy == 0
@@ -143,16 +144,16 @@ func begins(s *balancer.Server, i Initial) bool {
 	return i != Down
 }
 
-// Close ends all probes, also those under way. What is known of the servers
-// stays theirs.
+// Close ends all probes, also those under way. The servers keep their state.
 func (w *Watch) Close() {
 	w.stop()
 	w.running.Wait()
 }
 
-// First waits until each server was probed once, but for those that are known.
+// First waits until each server was probed once, or ctx is done. Servers whose
+// state is known from before need no probe.
 func (w *Watch) First(ctx context.Context) error {
-	for _, p := range w.patients {
+	for _, p := range w.states {
 		select {
 		case <-p.known:
 		case <-ctx.Done():
@@ -162,10 +163,10 @@ func (w *Watch) First(ctx context.Context) error {
 	return nil
 }
 
-// Status returns what is known now, in the order of the subjects.
+// Status returns the state of each server, in the order of the subjects.
 func (w *Watch) Status() []Status {
-	all := make([]Status, len(w.patients))
-	for i, p := range w.patients {
+	all := make([]Status, len(w.states))
+	for i, p := range w.states {
 		p.mu.Lock()
 		all[i] = p.status
 		p.mu.Unlock()
@@ -173,8 +174,8 @@ func (w *Watch) Status() []Status {
 	return all
 }
 
-// firstWait is how long the first probe waits. When a change depends on it, or
-// servers start as down, it comes at once; else some time within the interval.
+// firstWait returns the time until the first probe: a random part of the
+// interval for servers that start as up, else 0.
 func (s *Schedule) firstWait() time.Duration {
 	if s.Initial == Up {
 		return rand.N(s.Interval)
@@ -182,8 +183,8 @@ func (s *Schedule) firstWait() time.Duration {
 	return 0
 }
 
-// run probes for ever.
-func (p *patient) run(ctx context.Context) {
+// run probes until ctx is done.
+func (p *probeState) run(ctx context.Context) {
 	s := &p.watch.schedule
 	timer := time.NewTimer(min(time.Until(p.due), s.Interval))
 	defer timer.Stop()
@@ -213,7 +214,7 @@ func vary(d time.Duration) time.Duration {
 	return d + time.Duration((2*rand.Float64()-1)*jitter*float64(d))
 }
 
-func (p *patient) probe(ctx context.Context) Result {
+func (p *probeState) probe(ctx context.Context) Result {
 	ctx, cancel := context.WithTimeout(ctx, p.watch.schedule.Timeout)
 	defer cancel()
 	check := &p.Check
@@ -223,9 +224,9 @@ func (p *patient) probe(ctx context.Context) Result {
 	return check.Run(ctx, p.Dial)
 }
 
-// note enters a result and returns when the next probe is due. A decisive one
-// needs no others.
-func (p *patient) note(r Result, decisive bool) time.Duration {
+// note enters a result and returns the time until the next probe. A decisive
+// result changes the state whatever Rise and Fall say.
+func (p *probeState) note(r Result, decisive bool) time.Duration {
 	p.mu.Lock()
 	st, s := &p.status, &p.watch.schedule
 	st.Last = r
@@ -244,14 +245,14 @@ func (p *patient) note(r Result, decisive bool) time.Duration {
 		need = s.Rise
 	}
 	c := Change{Server: p.Server, Up: !st.Up, Err: r.Err, Probes: st.Streak}
-	turns := st.Streak >= need || decisive && st.Streak > 0
-	if turns {
+	changes := st.Streak >= need || decisive && st.Streak > 0
+	if changes {
 		st.Up, st.Since, st.Streak = c.Up, time.Now(), 0
 	}
 	unsure := st.Streak > 0
 	p.mu.Unlock()
 
-	if turns {
+	if changes {
 		p.Server.Set(balancer.Unhealthy, !c.Up, p.watch.clock())
 		p.watch.changed(c)
 	}

@@ -14,8 +14,8 @@ import (
 	"culvert/balancer"
 )
 
-// A patientStub is a server whose probes do as they are told.
-type patientStub struct {
+// A probedStub is a server whose probes return scripted results.
+type probedStub struct {
 	server *balancer.Server
 	ill    atomic.Bool
 	hangs  atomic.Bool
@@ -26,7 +26,7 @@ type patientStub struct {
 
 var errIll = errors.New("ill")
 
-func (s *patientStub) dial(ctx context.Context) (net.Conn, error) {
+func (s *probedStub) dial(ctx context.Context) (net.Conn, error) {
 	s.probes.Add(1)
 	s.times = append(s.times, time.Now())
 	if s.held != nil {
@@ -58,11 +58,11 @@ func poolOf(t *testing.T, n int) *balancer.Pool {
 	return pool
 }
 
-func stubs(t *testing.T, n int) []*patientStub {
+func stubs(t *testing.T, n int) []*probedStub {
 	t.Helper()
-	var all []*patientStub
+	var all []*probedStub
 	for _, s := range poolOf(t, n).Servers() {
-		all = append(all, &patientStub{server: s})
+		all = append(all, &probedStub{server: s})
 	}
 	return all
 }
@@ -89,7 +89,7 @@ var testSchedule = Schedule{Interval: 10 * time.Second, Fast: time.Second, Timeo
 
 func realClock() time.Duration { return time.Duration(time.Now().UnixNano()) }
 
-func watchStubs(list []*patientStub, s Schedule, c changes) *Watch {
+func watchStubs(list []*probedStub, s Schedule, c changes) *Watch {
 	var subjects []Subject
 	for _, x := range list {
 		subjects = append(subjects, Subject{Server: x.server, Dial: x.dial, Check: Check{Kind: TCP}})
@@ -100,7 +100,7 @@ func watchStubs(list []*patientStub, s Schedule, c changes) *Watch {
 func TestRiseAndFall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := stubs(t, 1)[0], newChanges()
-		w := watchStubs([]*patientStub{s}, testSchedule, c)
+		w := watchStubs([]*probedStub{s}, testSchedule, c)
 		defer w.Close()
 		time.Sleep(30 * time.Second)
 		if got := c.take(); got != "" || s.server.Down() || s.probes.Load() < 2 {
@@ -123,7 +123,7 @@ func TestRiseAndFall(t *testing.T) {
 func TestP15FlappingChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := stubs(t, 1)[0], newChanges()
-		w := watchStubs([]*patientStub{s}, testSchedule, c)
+		w := watchStubs([]*probedStub{s}, testSchedule, c)
 		defer w.Close()
 		for n := int32(0); n < 50; {
 			time.Sleep(100 * time.Millisecond)
@@ -142,7 +142,7 @@ func TestProbeThatHangsFailsAtItsTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, c := stubs(t, 1)[0], newChanges()
 		s.hangs.Store(true)
-		w := watchStubs([]*patientStub{s}, testSchedule, c)
+		w := watchStubs([]*probedStub{s}, testSchedule, c)
 		time.Sleep(20 * time.Second)
 		if got := c.take(); !strings.Contains(got, "deadline exceeded") {
 			t.Errorf("got %q", got)
@@ -171,7 +171,7 @@ func TestInitialState(t *testing.T) {
 			s.held = make(chan struct{})
 			schedule := testSchedule
 			schedule.Initial = tt.initial
-			w := watchStubs([]*patientStub{s}, schedule, c)
+			w := watchStubs([]*probedStub{s}, schedule, c)
 			defer w.Close()
 			if got := s.server.Down(); got != tt.before {
 				t.Errorf("initial %v: down %v before the first probe", tt.initial, got)
