@@ -13,15 +13,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"culvert/cmd/internal/accesslog"
-	"culvert/cmd/internal/admin"
 	"culvert/cmd/internal/config"
-	"culvert/cmd/internal/resolve"
-	"culvert/l4"
+	"culvert/cmd/internal/service"
 	"culvert/l4/terminate/standin/authority"
 )
 
@@ -30,10 +27,6 @@ const (
 	demoName = "chat.culvert.test" // .test exists nowhere (RFC 6761 section 6.2)
 	demoPool = "chat"
 )
-
-// demoDrain is how long the demo waits for connections at its end; its
-// servers have closed theirs by then.
-const demoDrain = time.Second
 
 func demoCommand() *cobra.Command {
 	var address, adminAddress string
@@ -70,7 +63,7 @@ func runDemo(address, adminAddress string, out io.Writer) error {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	spool := newSpool(out) // a stopped terminal must not keep the demo from ending
-	defer closeWithin(abandonTimeout, spool.close)
+	defer closeWithin(logTimeout, spool.close)
 	d := &demo{out: spool}
 	defer d.close()
 	if err := d.start(address, adminAddress); err != nil {
@@ -115,12 +108,7 @@ type demo struct {
 	out     io.Writer // never waits
 	dir     string    // temporary: the CA's certificate, the configuration, the control socket
 	chats   []*chatServer
-	file    *config.File
-	admin   *admin.Server
-	control *admin.Control
-	access  *accesslog.Log
-	engine  *l4.Engine
-	pool    *l4.Pool
+	service *service.Service
 }
 
 func (d *demo) start(address, adminAddress string) error {
@@ -130,14 +118,9 @@ func (d *demo) start(address, adminAddress string) error {
 	if err := d.configure(address, adminAddress); err != nil {
 		return err
 	}
-	var err error
-	if d.admin, err = admin.Listen(d.file.Admin.Address.String(), nil); err != nil {
+	if err := d.serveBalancer(); err != nil {
 		return err
 	}
-	if err := d.startEngine(); err != nil {
-		return err
-	}
-	d.admin.Serve(source(d.engine, d.access.Dropped, nil))
 	d.announce()
 	return nil
 }
@@ -174,7 +157,8 @@ func (d *demo) configFile() string { return filepath.Join(d.dir, "culvert.yaml")
 func (d *demo) socketFile() string { return filepath.Join(d.dir, "admin.sock") }
 
 // demoConfig is the demo's configuration file. localhost is there for
-// browsers, which do not know demoName.
+// browsers, which do not know demoName. At the end the chat servers have closed
+// their connections, so the drain is short.
 const demoConfig = `listeners:
   - address: %q
     name: demo
@@ -187,47 +171,45 @@ const demoConfig = `listeners:
 pools:
   %[3]s:
     balance: client-address
+    eject: off
     servers:
       - {name: %[4]s, address: %q}
       - {name: %s, address: %q}
 admin: {address: %q, socket: %q}
+drain_timeout: 1s
 `
 
-// configure writes the configuration and reads it back, as any user of
-// culvert would.
+// configure writes the configuration file.
 func (d *demo) configure(address, adminAddress string) error {
 	a, b := d.chats[0], d.chats[1]
 	var text bytes.Buffer
 	fmt.Fprintf(&text, demoConfig, address, demoName, demoPool,
 		a.name, a.address, b.name, b.address, adminAddress, d.socketFile())
-	if err := os.WriteFile(d.configFile(), text.Bytes(), 0o644); err != nil {
-		return err
-	}
+	return os.WriteFile(d.configFile(), text.Bytes(), 0o644)
+}
+
+// serveBalancer runs the balancer as "culvert run" does, but for the access
+// log, which is for people.
+func (d *demo) serveBalancer() error {
 	file, err := config.Load(d.configFile())
 	if err != nil {
 		return err
 	}
-	d.file = file
-	return nil
+	b := thisBuild()
+	d.service, err = service.Start(file, service.Options{
+		Log:     slog.New(slog.NewTextHandler(d.out, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Access:  accesslog.New(d.out, accesslog.Options{Format: formatConnection}),
+		Load:    func() (*config.File, error) { return nil, errDemo },
+		Version: b.Version, Commit: b.Commit,
+	})
+	return err
 }
 
-func (d *demo) startEngine() error {
-	cfg, err := buildConfig(d.file, resolve.New(d.file.DNS))
-	if err != nil {
-		return err
-	}
-	d.pool = cfg.Listeners[0].Table.Routes()[0].Pool
-	d.access = accesslog.New(d.out, accesslog.Options{Format: formatConnection})
-	log := slog.New(slog.NewTextHandler(d.out, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if d.engine, err = l4.Start(cfg, l4.Hooks{Record: d.access.Add, Log: log}); err != nil {
-		return err
-	}
-	return d.serveControl(cfg, log)
-}
+var errDemo = errors.New("a demo stays as it is: only `culvert run` reloads and upgrades")
 
 // address returns where the demo can be reached from this machine.
 func (d *demo) address() netip.AddrPort {
-	a := d.engine.Addrs()[0].AddrPort()
+	a := d.service.Addrs()[0].AddrPort()
 	switch a.Addr() {
 	case netip.IPv4Unspecified(), netip.IPv6Unspecified():
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
@@ -240,20 +222,9 @@ func (d *demo) close() {
 	for _, c := range d.chats {
 		c.close()
 	}
-	closeWithin(demoDrain, func(ctx context.Context) {
-		if d.engine != nil {
-			d.engine.Shutdown(ctx)
-		}
-	})
-	closeWithin(flushTimeout, func(ctx context.Context) {
-		_ = d.access.Close(ctx)
-		if d.admin != nil {
-			_ = d.admin.Close(ctx)
-		}
-		if d.control != nil {
-			_ = d.control.Close(ctx)
-		}
-	})
+	if d.service != nil {
+		_, _ = d.service.Drain(context.Background())
+	}
 	if d.dir != "" {
 		if err := os.RemoveAll(d.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 			fmt.Fprintln(d.out, "left behind:", err)

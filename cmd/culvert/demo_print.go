@@ -78,7 +78,7 @@ type demoClient struct {
 }
 
 func (d *demo) view() demoView {
-	a := d.address()
+	a, pool := d.address(), d.service.Pools()[0]
 	ip := a.Addr().String()
 	if a.Addr().Is6() {
 		ip = "[" + ip + "]"
@@ -86,17 +86,17 @@ func (d *demo) view() demoView {
 	v := demoView{
 		Address: a,
 		IP:      ip,
-		Admin:   d.admin.Addr().String(),
+		Admin:   d.service.AdminAddr().String(),
 		Name:    demoName,
 		CA:      d.caFile(),
 		Config:  d.configFile(),
 		Socket:  d.socketFile(),
 		Self:    callAgain(os.Args[0]),
-		Usual:   firstServer(d.pool.Balancer, a.Addr()),
+		Usual:   firstServer(pool, a.Addr()),
 		Curl:    fmt.Sprintf("curl --cacert %s --resolve %s:%d:%s", shellWord(d.caFile()), demoName, a.Port(), ip),
 		URL:     fmt.Sprintf("https://%s:%d", demoName, a.Port()),
 	}
-	v.Clients = otherClients(d.pool.Balancer, a.Addr())
+	v.Clients = otherClients(pool, a.Addr())
 	return v
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,6 +70,9 @@ func examine(ctx context.Context, out io.Writer, path string, asJSON bool) error
 	}
 	return nil
 }
+
+// resolveTimeout bounds the lookup of all host names of the file.
+const resolveTimeout = 5 * time.Second
 
 func resolved(ctx context.Context, file *config.File) (*l4.Config, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,20 +44,6 @@ admin: {socket: %q}
 		return strings.Contains(out, "127.0.0.2:"+port) && !strings.Contains(out, "127.0.0.1:"+port)
 	})
 	echo(t, conn)
-}
-
-// TestRefusedAddressesAreLoggedOnce: names that change one after the other are
-// refused for the same reason each time.
-func TestRefusedAddressesAreLoggedOnce(t *testing.T) {
-	var log strings.Builder
-	s := &service{log: slog.New(slog.NewTextHandler(&log, nil))}
-	last := ""
-	for _, err := range []error{errors.New("one"), errors.New("one"), errors.New("two"), nil, errors.New("two")} {
-		last = s.tellRefused(err, last)
-	}
-	if got := regexp.MustCompile(`error=\S+`).FindAllString(log.String(), -1); strings.Join(got, " ") != "error=one error=two error=two" {
-		t.Errorf("the log has\n%s", log.String())
-	}
 }
 
 // freePort returns a port that nothing uses, and that the kernel gives to

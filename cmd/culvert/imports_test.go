@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 var wards = map[string][]string{
 	"culvert/bench":                       {"cmd/culvert-bench", "bench", "bench/load", "bench/peer", "bench/report"},
 	"golang.org/x/sys":                    {"l4/socket"},
-	"golang.org/x/crypto":                 {"cmd/culvert", "l4/terminate"},
+	"golang.org/x/crypto":                 {"cmd/internal/service", "l4/terminate"},
 	"github.com/goccy/go-yaml":            {"cmd/internal/config"},
 	"github.com/cespare/xxhash/v2":        {"balancer", "l4"},
 	"github.com/prometheus/client_golang": {"cmd/internal/admin"},
@@ -50,8 +50,9 @@ var wards = map[string][]string{
 	"github.com/coder/websocket":          {"cmd/culvert", "cmd/internal/doctor", "l4/terminate/standin"},
 	"github.com/pires/go-proxyproto":      {"l4"},
 	"github.com/miekg/dns":                {"cmd/internal/resolve"},
-	"github.com/coreos/go-systemd":        {"cmd/culvert"},
-	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/doctor", "cmd/internal/notify", "health", "l4/terminate", "l4/terminate/standin"},
+	"github.com/coreos/go-systemd":        {"cmd/culvert", "cmd/internal/service"},
+	"culvert/cmd/internal/service":        {"cmd/culvert"},
+	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/doctor", "cmd/internal/notify", "cmd/internal/service", "health", "l4/terminate", "l4/terminate/standin"},
 }
 
 // TestImportsFollowTheArrows keeps the architecture from drifting: what a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,13 +13,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"culvert/cmd/internal/config"
+	"culvert/cmd/internal/service"
 )
 
-// Limits of starting and stopping.
 const (
-	resolveTimeout = 5 * time.Second        // all host names of the file
-	flushTimeout   = 2 * time.Second        // last access log lines, last scrape
-	abandonTimeout = 200 * time.Millisecond // the same after a second signal
+	logTimeout = 200 * time.Millisecond // for the last lines of the program's log
 
 	keptShare = 8 // of a cgroup's memory, for bytes kept for slow peers: an eighth
 )
@@ -59,38 +58,43 @@ func run(path, format string, stderr io.Writer) error {
 	defer signals.stop()
 
 	out := newSpool(stderr)
-	defer closeWithin(abandonTimeout, out.close)
+	defer closeWithin(logTimeout, out.close)
 	log, err := newLogger(out, format)
 	if err != nil {
 		return err
 	}
 	defer tellDropped(log, out)
-	from, err := inherit()
+	from, err := service.Inherit()
 	if err != nil {
 		return err
 	}
 	s, err := begin(path, from, log)
 	if err != nil {
-		from.fail(err)
+		from.Fail(err)
 		return err
 	}
-	if sig := s.awaitEnd(signals); sig != nil {
-		return s.drain(sig, signals)
-	}
-	return s.leave()
+	return serve(s, signals, log)
 }
 
 // begin serves what the file says, with what another process left.
-func begin(path string, from *inheritance, log *slog.Logger) (*service, error) {
+func begin(path string, from *service.Inheritance, log *slog.Logger) (*service.Service, error) {
 	limitMemory(log)
 	file, err := load(path)
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range file.Warnings {
-		log.Warn(w.Error())
+	program, err := os.Executable()
+	if err != nil {
+		log.Warn("this process cannot be upgraded", "error", err)
 	}
-	return startService(file, from, log)
+	b := thisBuild()
+	return service.Start(file, service.Options{
+		Log: log, Inherited: from,
+		Load:    func() (*config.File, error) { return load(path) },
+		Program: program, Args: os.Args[1:],
+		Manager: func(states ...string) { tellManager(log, states...) },
+		Version: b.Version, Commit: b.Commit,
+	})
 }
 
 // load reads a file for a process with the memory that its cgroup has now.
@@ -127,4 +131,10 @@ func writeUnits(_ []string, a slog.Attr) slog.Attr {
 		a.Value = slog.StringValue(a.Value.Duration().String())
 	}
 	return a
+}
+
+func closeWithin(limit time.Duration, f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	f(ctx)
 }

@@ -341,7 +341,7 @@ func TestFailedTakeOverLeavesTheSocketFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer g.Abort()
-	if _, err := g.Offer(upgrade.Offer{}, map[string][]int{controlKey(path): {int(f.Fd())}}); err != nil {
+	if _, err := g.Offer(upgrade.Offer{}, map[string][]int{"admin unix:" + path: {int(f.Fd())}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := g.Give(garbled(int(f.Fd()))); err == nil || !strings.Contains(err.Error(), "descriptors without a connection") {

@@ -1,10 +1,10 @@
-package main
+package service
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -14,20 +14,10 @@ import (
 )
 
 // operator does what the control socket is asked to do.
-type operator struct{ *service }
+type operator struct{ *Service }
 
 // Report implements admin.Operator.
-func (o *operator) Report() *admin.Report {
-	src := o.source()
-	r := src.Report()
-	r.PID, r.Started, r.Connections = os.Getpid(), o.started, o.engine.Active()
-	for i, a := range o.engine.Addrs() {
-		if i < len(r.Listeners) { // else a reload came between
-			r.Listeners[i].Address = a.String()
-		}
-	}
-	return r
-}
+func (o *operator) Report() *admin.Report { return o.Status() }
 
 // List implements admin.Operator.
 func (o *operator) List(f admin.Filter) ([]admin.ConnectionReport, error) {
@@ -41,11 +31,19 @@ func (o *operator) List(f admin.Filter) ([]admin.ConnectionReport, error) {
 	all := []admin.ConnectionReport{}
 	for _, c := range o.engine.Connections(match) {
 		all = append(all, admin.ConnectionReport{
-			ID: c.ID, Client: addressText(c.Client), Listener: c.Listener, ServerName: c.ServerName, ALPN: c.ALPN, Route: c.Route,
+			ID: c.ID, Client: clientText(c.Client), Listener: c.Listener, ServerName: c.ServerName, ALPN: c.ALPN, Route: c.Route,
 			Pool: c.Pool, Server: c.Server, Start: c.Start, Idle: c.Idle.Seconds(), BytesUp: c.BytesUp, BytesDown: c.BytesDown,
 		})
 	}
 	return all, nil
+}
+
+// clientText writes a client's address.
+func clientText(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "unix"
+	}
+	return a.String()
 }
 
 // Close implements admin.Operator. At a pace it goes on after it has returned.
@@ -226,7 +224,7 @@ func findServer(cfg *l4.Config, ref string) (*balancer.Server, error) {
 
 // Reload implements admin.Operator.
 func (o *operator) Reload() error {
-	if err := o.reload(); err != nil {
+	if err := o.Service.Reload(); err != nil {
 		return admin.Logged{Err: err}
 	}
 	return nil
@@ -234,8 +232,8 @@ func (o *operator) Reload() error {
 
 // Upgrade implements admin.Operator.
 func (o *operator) Upgrade() error {
-	err := o.upgrade()
-	if err != nil && !errors.Is(err, errLeft) {
+	err := o.Service.Upgrade()
+	if err != nil && !errors.Is(err, ErrReplaced) {
 		return admin.Logged{Err: err}
 	}
 	return err

@@ -1,9 +1,8 @@
-package main
+package service
 
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"culvert/balancer"
@@ -11,52 +10,8 @@ import (
 	"culvert/l4"
 )
 
-// closer closes connections of servers at a pace, one closing a server at a
-// time.
-type closer struct {
-	mu       sync.Mutex
-	closings map[string]*closing // by full name of the server
-}
-
-type closing struct{ stop context.CancelFunc }
-
-func fullName(pool, server string) string { return pool + "/" + server }
-
-// begin makes room for a closing of a server, in the place of one that is
-// under way. done must be called when it is over.
-func (c *closer) begin(name string) (ctx context.Context, done func()) {
-	ctx, stop := context.WithCancel(context.Background())
-	mine := &closing{stop}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if old := c.closings[name]; old != nil {
-		old.stop()
-	}
-	if c.closings == nil {
-		c.closings = map[string]*closing{}
-	}
-	c.closings[name] = mine
-	return ctx, func() {
-		stop()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.closings[name] == mine {
-			delete(c.closings, name)
-		}
-	}
-}
-
-// end stops the closing of a server, if there is one.
-func (c *closer) end(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if old := c.closings[name]; old != nil {
-		old.stop()
-	}
-}
-
 // closeServer closes the connections of a server at a pace, and says so.
-func (s *service) closeServer(pool, server, why string, p l4.Pace) {
+func (s *Service) closeServer(pool, server, why string, p l4.Pace) {
 	ctx, done := s.closer.begin(fullName(pool, server))
 	defer done()
 	s.log.Info("closing the connections of a server", "pool", pool, "server", server, "because", why)
@@ -74,10 +29,10 @@ func closed(ctx context.Context, n int) slog.Attr {
 }
 
 // closeRoute does so with those of a route that is gone.
-func (s *service) closeRoute(r routeName, p l4.Pace) {
+func (s *Service) closeRoute(r routeName, p l4.Pace) {
 	ctx, done := s.closer.begin(r.String())
 	defer done()
-	s.log.Info("closing the connections of a route", "listener", r.listener, "route", r.route, "pool", r.pool, "because", "it is in the file no more")
+	s.log.Info("closing the connections of a route", "listener", r.listener, "route", r.route, "pool", r.pool, "because", "it is not configured any more")
 	n := s.engine.CloseConnections(ctx, func(c *l4.Connection) bool {
 		return c.Listener == r.listener && c.Route == r.route && c.Pool == r.pool
 	}, p)
@@ -86,7 +41,7 @@ func (s *service) closeRoute(r routeName, p l4.Pace) {
 
 // serverDown does what the file says about the connections of a server whose
 // checks fail.
-func (s *service) serverDown(sv *balancer.Server) {
+func (s *Service) serverDown(sv *balancer.Server) {
 	pool := sv.Pool().Name()
 	if p := s.sessions()[pool]; p.CloseDown {
 		go s.closeServer(pool, sv.Name(), "it is down", p.Pace)
@@ -95,7 +50,7 @@ func (s *service) serverDown(sv *balancer.Server) {
 
 // serverBack is called when a server gets connections again: those it had keep
 // it, and those that others have of its clients may come back.
-func (s *service) serverBack(sv *balancer.Server) {
+func (s *Service) serverBack(sv *balancer.Server) {
 	if sv.Down() {
 		return
 	}
@@ -112,7 +67,7 @@ const everWarm = 365 * 24 * time.Hour
 
 // rebalance closes the connections of clients that sv is the first choice of
 // and that are elsewhere: they come back to it.
-func (s *service) rebalance(sv *balancer.Server, p l4.Pace) {
+func (s *Service) rebalance(sv *balancer.Server, p l4.Pace) {
 	pool, warm := sv.Pool(), s.clock()+everWarm
 	away := map[uint64]bool{}
 	for _, c := range s.engine.Connections(func(c *l4.Connection) bool { return c.Pool == pool.Name() && c.Server != "" && c.Server != sv.Name() }) {
@@ -132,7 +87,7 @@ func (s *service) rebalance(sv *balancer.Server, p l4.Pace) {
 
 // removed does what the file says about the connections of servers and of
 // routes that are in it no more. old is what was served before.
-func (s *service) removed(file *config.File, old, cfg *l4.Config) {
+func (s *Service) removed(file *config.File, old, cfg *l4.Config) {
 	policies, before := file.Sessions(), s.sessions()
 	policy := func(pool string) config.Sessions {
 		if p, ok := policies[pool]; ok {
@@ -146,7 +101,7 @@ func (s *service) removed(file *config.File, old, cfg *l4.Config) {
 	}
 	for _, name := range gone {
 		if p := policy(name.pool); p.CloseRemoved {
-			go s.closeServer(name.pool, name.server, "it is in the file no more", p.Pace)
+			go s.closeServer(name.pool, name.server, "it is not configured any more", p.Pace)
 		}
 	}
 	left, again := difference(routeNames(old), routeNames(cfg))
@@ -214,14 +169,14 @@ func routeNames(cfg *l4.Config) map[routeName]bool {
 }
 
 // sessions is what the file says about connections that there are, by pool.
-func (s *service) sessions() map[string]config.Sessions {
+func (s *Service) sessions() map[string]config.Sessions {
 	if m := s.policies.Load(); m != nil {
 		return *m
 	}
 	return nil
 }
 
-func (s *service) setSessions(f *config.File) {
+func (s *Service) setSessions(f *config.File) {
 	m := f.Sessions()
 	s.policies.Store(&m)
 }

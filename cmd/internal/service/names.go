@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 // names that expire together change together.
 const calm = 50 * time.Millisecond
 
-// follow asks for the names of servers again when their answers expire, until
+// followNames asks for the names of servers again when their answers expire, until
 // ctx is done, and serves what the new ones say.
-func (s *service) follow(ctx context.Context) {
+func (s *Service) followNames(ctx context.Context) {
 	refused := ""
 	for {
 		s.changing.Lock()
@@ -36,7 +36,7 @@ func (s *service) follow(ctx context.Context) {
 }
 
 // lookAgain asks for what has expired and reports whether anything is new.
-func (s *service) lookAgain(ctx context.Context, r *resolve.Resolver) (changed bool) {
+func (s *Service) lookAgain(ctx context.Context, r *resolve.Resolver) (changed bool) {
 	for _, c := range r.Refresh(ctx) {
 		switch {
 		case ctx.Err() != nil:
@@ -53,7 +53,7 @@ func (s *service) lookAgain(ctx context.Context, r *resolve.Resolver) (changed b
 
 // tellRefused logs err, unless that was done the last time, and returns what
 // was said last: names that change one after the other are one mistake.
-func (s *service) tellRefused(err error, last string) string {
+func (s *Service) tellRefused(err error, last string) string {
 	if err == nil {
 		return ""
 	}
@@ -64,13 +64,13 @@ func (s *service) tellRefused(err error, last string) string {
 }
 
 // move serves the addresses that r has now, unless a reload has done so.
-func (s *service) move(r *resolve.Resolver) error {
+func (s *Service) move(r *resolve.Resolver) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	if s.mayChange() != nil || s.resolver != r {
 		return nil
 	}
-	cfg, err := buildConfig(s.file, s.resolver)
+	cfg, err := build(s.file, s.resolver)
 	if err == nil {
 		err = s.serve(s.file, cfg)
 	}

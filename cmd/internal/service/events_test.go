@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"log/slog"
@@ -13,9 +13,12 @@ import (
 
 // TestPanicIsLoggedWhenItChanges: once at its begin, and once at its end.
 func TestPanicIsLoggedWhenItChanges(t *testing.T) {
-	p := must(balancer.New(balancer.Config{Name: "chat", Panic: 0.5, Servers: []balancer.ServerConfig{
+	p, err := balancer.New(balancer.Config{Name: "chat", Panic: 0.5, Servers: []balancer.ServerConfig{
 		{Address: "10.0.0.1:1"}, {Address: "10.0.0.2:1"}, {Address: "10.0.0.3:1"},
-	}}))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var log strings.Builder
 	e := newEvents(notify.Config{}, slog.New(slog.NewTextHandler(&log, nil)))
 	steps := []struct {

@@ -1,41 +1,22 @@
-package main
+package service
 
 import (
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
-	"log/slog"
-	"net"
 	"net/http"
 	"os"
-	"reflect"
-	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 
-	"culvert/balancer"
 	"culvert/cmd/internal/admin"
 	"culvert/cmd/internal/config"
 	"culvert/l4"
 	"culvert/l4/terminate"
 )
-
-// terminators serve the routes whose TLS ends here, and the listeners that
-// send clients to https. Whoever changes what is served holds service.changing.
-type terminators struct {
-	log    *slog.Logger
-	gate   *terminate.Gate
-	report func(*terminate.Request)
-	counts *requests
-
-	mu      sync.Mutex             // of who changes running; who only reads it while nothing changes needs none
-	running map[string]*terminator // by config.Termination.Key
-	sending map[string]*terminate.Redirector
-}
 
 // terminator serves a route.
 type terminator struct {
@@ -72,93 +53,6 @@ type redirector struct{ *terminate.Redirector }
 
 // Handle is l4.Handler's.
 func (r redirector) Handle(h *l4.Handled) { r.Serve(h) }
-
-// served is what will serve a configuration once it is in use.
-type served struct {
-	of      *terminators
-	running map[string]*terminator
-	sending map[string]*terminate.Redirector
-	pools   map[*terminator]*l4.Pool
-	fresh   []*terminator
-}
-
-// prepare sets the handlers of cfg. Routes that say what they said before keep
-// theirs, and with it the connections to their servers. It ends with a call of
-// commit or of discard.
-func (t *terminators) prepare(file *config.File, cfg *l4.Config) (*served, error) {
-	next := &served{of: t, running: map[string]*terminator{}, sending: map[string]*terminate.Redirector{}, pools: map[*terminator]*l4.Pool{}}
-	for _, x := range file.Terminations(cfg) {
-		by := t.running[x.Key]
-		if by == nil || !reflect.DeepEqual(by.settings, x.Settings) {
-			var err error
-			if by, err = t.begin(x); err != nil {
-				next.discard()
-				return nil, err
-			}
-			next.fresh = append(next.fresh, by)
-		}
-		next.running[x.Key] = by
-		for _, r := range x.Routes {
-			r.Handler = by
-			next.pools[by] = r.Pool
-		}
-	}
-	for ln, port := range file.Redirects(cfg) {
-		r := t.sending[ln.Name]
-		if r == nil || r.Port() != port {
-			r = terminate.NewRedirector(port)
-		}
-		next.sending[ln.Name], ln.Handler = r, redirector{r}
-	}
-	return next, nil
-}
-
-// discard ends what prepare began.
-func (n *served) discard() {
-	for _, x := range n.fresh {
-		x.retire()
-	}
-	for name, r := range n.sending {
-		if n.of.sending[name] != r {
-			r.Retire()
-		}
-	}
-}
-
-// commit puts the servers of cfg behind the routes, and has the clients of
-// those that changed come back on new connections.
-func (n *served) commit(upstream func(*l4.Pool, *config.Encrypt) *terminate.Upstream) {
-	t := n.of
-	if len(n.running) > 0 {
-		paceCollector()
-	}
-	for x, pool := range n.pools {
-		x.server.SetUpstream(upstream(pool, x.settings.Encrypt))
-	}
-	for key, x := range t.running {
-		if n.running[key] != x {
-			x.retire()
-		}
-	}
-	for name, r := range t.sending {
-		if n.sending[name] != r {
-			r.Retire()
-		}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.running, t.sending = n.running, n.sending
-}
-
-// retire has all clients finish, at the end of the process.
-func (t *terminators) retire() {
-	for _, x := range t.running {
-		x.retire()
-	}
-	for _, r := range t.sending {
-		r.Retire()
-	}
-}
 
 // begin makes the terminator of a route, and looks at its files from now on.
 func (t *terminators) begin(of config.Termination) (*terminator, error) {
@@ -285,62 +179,4 @@ func (t *terminators) changed(what, file string) func(error) {
 		}
 		t.log.Info("changed files are used", "what", what, "file", file)
 	}
-}
-
-// newTerminators returns the part of the service that ends TLS. Handshakes get
-// the processors that the loops leave, at least one.
-func (s *service) newTerminators(loops int) *terminators {
-	return &terminators{
-		log: s.log, gate: terminate.NewGate(runtime.GOMAXPROCS(0) - loops), // the engine sees to one at least
-		report: func(r *terminate.Request) { s.access.Load().AddRequest(r) },
-		counts: newRequests(),
-	}
-}
-
-// requests is what the admin server shows of routes that terminate TLS.
-func (s *service) requests() *admin.Requests {
-	all := s.ends.counts.totals()
-	all.Expires = map[admin.RouteName]time.Time{}
-	s.ends.mu.Lock()
-	defer s.ends.mu.Unlock()
-	for _, x := range s.ends.running {
-		if x.expires != nil {
-			all.Expires[x.name] = x.expires()
-		}
-	}
-	return all
-}
-
-// upstream is the pool of a route as its terminator sees it.
-func (s *service) upstream(p *l4.Pool, e *config.Encrypt) *terminate.Upstream {
-	if p == nil {
-		return nil
-	}
-	return &terminate.Upstream{
-		Pool: p.Balancer, Tries: p.MaxTries(), ConnectTimeout: cmp.Or(p.ConnectTimeout, l4.DefaultConnectTimeout), Now: s.clock,
-		Dial: func(ctx context.Context, sv *balancer.Server, c terminate.Client) (net.Conn, error) {
-			return p.Dial(ctx, sv, l4.Caller{Client: c.Addr, Local: c.Local, Name: c.Name})
-		},
-		Outcome:   func(sv *balancer.Server, err error) { s.watchers.Load().outcome(sv, l4.DialReason(err)) },
-		PerClient: p.PerClient(),
-		TLS:       towards(e),
-	}
-}
-
-// towards is TLS to the servers. Its files were read when the file was checked.
-func towards(e *config.Encrypt) *tls.Config {
-	if e == nil {
-		return nil
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: e.ServerName, InsecureSkipVerify: e.Insecure, NextProtos: []string{"http/1.1"}}
-	if e.Roots != "" {
-		c.RootCAs, _ = terminate.LoadRoots(e.Roots)
-	}
-	if e.Identity.Certificate == "" {
-		return c
-	}
-	if f, err := terminate.FollowCertificates([]terminate.KeyPair{e.Identity}); err == nil {
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return f.Get().First(), nil }
-	}
-	return c
 }
