@@ -113,7 +113,7 @@ func BenchmarkRecord(b *testing.B) {
 	c := &conn{
 		id: 7, client: bound, name: "chat.example.com", alpn: "h2,http/1.1",
 		helloAt: 1500, connectAt: 2000, firstAt: 3000, server: srv,
-		route: named("chat.example.com"), from: &accepter{cfg: &Listener{Name: ":443"}},
+		route: named("chat.example.com"), from: &accepter{cfg: &Listener{Name: ":443"}, shared: &listenerState{}},
 	}
 	b.Run("relayed", func(b *testing.B) { benchmarkRecord(b, *c) })
 	c.past = &past{tries: []Try{{Server: "10.0.0.12:443", Reason: ReasonRefused, Duration: time.Millisecond}}}
