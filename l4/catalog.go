@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"culvert/balancer"
+	"culvert/l4/limit"
 	"culvert/l4/socket"
 )
 
@@ -49,7 +50,7 @@ func (k *catalog) enter(cfg *Config) sizes {
 		k.enterPool(p)
 	}
 	for _, ln := range cfg.Listeners {
-		k.enterListener(ln.Name)
+		k.enterListener(ln.Name).active.SetMax(int64(ln.MaxConnections))
 		if ln.Table == nil {
 			continue
 		}
@@ -61,7 +62,7 @@ func (k *catalog) enter(cfg *Config) sizes {
 }
 
 func (k *catalog) enterPool(p *Pool) {
-	p.ids, p.budget = p.ids[:0], new(budget)
+	p.ids, p.budget = p.ids[:0], new(limit.Budget)
 	for _, s := range p.Balancer.Servers() {
 		p.ids = append(p.ids, number(k.servers, refOf(s)))
 	}

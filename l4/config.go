@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"culvert/balancer"
+	"culvert/l4/limit"
 	"culvert/l4/socket"
 )
 
@@ -122,8 +123,8 @@ type Pool struct {
 	RetryBudget      float64      // attempts after a first one, as a share of the connections; 0: no bound
 	SendProxy        ProxyVersion // the PROXY header that the servers get; 0: ProxyOff
 
-	budget *budget // made by the engine
-	ids    []int   // of its servers in the engine's counters
+	budget *limit.Budget // made by the engine
+	ids    []int         // of its servers in the engine's counters
 }
 
 // Pools returns the pools that connections can get to, each once, in the order

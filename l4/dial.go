@@ -12,7 +12,7 @@ import (
 func (l *loop) startDial(c *conn) {
 	l.announce(c)
 	if c.pool.RetryBudget > 0 {
-		c.pool.budget.pay(c.pool.RetryBudget)
+		c.pool.budget.Pay(c.pool.RetryBudget)
 	}
 	a := c.search
 	a.sel.Reset(c.client.Addr())

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"culvert/balancer"
+	"culvert/l4/limit"
 	"culvert/l4/socket"
 )
 
@@ -37,14 +38,12 @@ type Engine struct {
 	former map[string]*accepter // by Listener.Key
 	pools  map[string][]*Pool   // by name
 
-	maxConns atomic.Int64
-	maxKept  atomic.Int64
-	active   atomic.Int64
-	kept     atomic.Int64 // bytes held for flows
-	hellos   atomic.Int64 // bytes of large hellos
-	paused   atomic.Int64
-	waiting  prefixLimit
-	pipes    pipeBudget
+	active  limit.Limit       // connections
+	kept    limit.Limit       // bytes held for flows; see pressed
+	hellos  limit.Limit       // bytes of large hellos
+	waiting limit.PrefixLimit // connections whose hello is incomplete
+	paused  atomic.Int64
+	pipes   pipeBudget
 }
 
 // DefaultLoops is how many event loops an Engine has when the Config does not
@@ -111,9 +110,11 @@ func (e *Engine) setLimits(lim Limits) {
 	if n := int64(lim.Connections); n > 0 && n < most {
 		most = n
 	}
-	e.maxConns.Store(most)
-	e.maxKept.Store(cmp.Or(max(lim.KeptBytes, 0), DefaultKeptBytes))
-	e.waiting.max.Store(int32(cmp.Or(lim.HelloPerPrefix, DefaultHelloPerPrefix)))
+	kept := cmp.Or(max(lim.KeptBytes, 0), DefaultKeptBytes)
+	e.active.SetMax(most)
+	e.kept.SetMax(kept)
+	e.hellos.SetMax(max(kept/2, 1))
+	e.waiting.SetMax(int32(cmp.Or(lim.HelloPerPrefix, DefaultHelloPerPrefix)))
 }
 
 // open makes the loops and opens the listeners.

@@ -77,7 +77,7 @@ func (l *loop) outOfTries(c *conn) Reason {
 		return ReasonFailoverTimeout
 	case c.pool.MaxTries() > 0 && a.tries >= c.pool.MaxTries():
 		return ReasonTriesExhausted
-	case c.pool.RetryBudget > 0 && !c.pool.budget.take():
+	case c.pool.RetryBudget > 0 && !c.pool.budget.Take():
 		return ReasonRetryBudget
 	}
 	return ""

@@ -97,7 +97,7 @@ func (l *loop) startWaiting(c *conn) bool {
 	if c.waits {
 		return true
 	}
-	if !l.eng.waiting.enter(c.client.Addr()) {
+	if !l.eng.waiting.Take(c.client.Addr()) {
 		l.finish(c, Culvert, ReasonHelloLimit)
 		return false
 	}
@@ -113,12 +113,11 @@ func (l *loop) countHello(c *conn) bool {
 	if size <= spareHello {
 		return true
 	}
-	grown := size - c.search.counted
-	c.search.counted = size
-	if l.eng.hellos.Add(int64(grown)) > l.eng.maxKept.Load()/2 {
+	if grown := size - c.search.counted; grown > 0 && !l.eng.hellos.TakeN(int64(grown)) {
 		l.finish(c, Culvert, ReasonMemoryLimit)
 		return false
 	}
+	c.search.counted = size
 	return true
 }
 
@@ -140,7 +139,7 @@ func (l *loop) waitForHello(c *conn) {
 func (l *loop) helloDone(c *conn) {
 	if c.waits {
 		c.waits = false
-		l.eng.waiting.leave(c.client.Addr())
+		l.eng.waiting.Release(c.client.Addr())
 	}
 }
 

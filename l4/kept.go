@@ -53,4 +53,4 @@ func (l *loop) flushKept(c *conn, f side) bool {
 
 // pressed reports that the bytes kept in the process are near their bound. The
 // last quarter is for reads that were begun before.
-func (e *Engine) pressed() bool { return e.kept.Load() >= e.maxKept.Load()/4*3 }
+func (e *Engine) pressed() bool { return e.kept.Load() >= e.kept.Max()/4*3 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"culvert/l4/limit"
 	"culvert/l4/socket"
 )
 
@@ -117,9 +118,9 @@ func (l *loop) watchAccepter(a *accepter) socket.Errno {
 
 // listenerState is what the loops share about a listener.
 type listenerState struct {
-	id     int         // in the counters
-	addr   socket.Addr // where it is bound
-	active atomic.Int64
+	id     int          // in the counters
+	addr   socket.Addr  // where it is bound
+	active limit.Limit  // connections
 	paused atomic.Int64 // loops in which it does not accept
 	spell  spell
 }

@@ -17,10 +17,10 @@ type shortage struct {
 
 // fullBy says which limit a failed reserve ran into.
 func (e *Engine) fullBy(a *accepter) shortage {
-	if most := int64(a.cfg.MaxConnections); most > 0 && a.shared.active.Load() >= most {
-		return shortage{of: "max_connections", limit: most}
+	if own := &a.shared.active; own.Full() {
+		return shortage{of: "max_connections", limit: own.Max()}
 	}
-	return shortage{of: "connections", limit: e.maxConns.Load()}
+	return shortage{of: "connections", limit: e.active.Max()}
 }
 
 // pause stops accepting on a until a connection ends or a while has passed.

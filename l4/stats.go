@@ -56,7 +56,7 @@ func (e *Engine) Stats() *Stats {
 		Pipes:     e.pipes.pipes.Load(),
 		Paused:    e.paused.Load(),
 
-		MaxConnections: e.maxConns.Load(),
+		MaxConnections: e.active.Max(),
 	}
 	e.catalog.mu.Lock()
 	defer e.catalog.mu.Unlock()

@@ -169,8 +169,7 @@ func (e *Engine) grow(n sizes) {
 func (l *loop) enter(x lineage, h *Handover) {
 	c := l.admit()
 	c.from, c.route, c.pool, c.server = x.from, x.route, x.pool, x.server
-	l.eng.active.Add(1)
-	x.from.shared.active.Add(1)
+	l.eng.countPlace(x.from.shared)
 	if c.server != nil {
 		c.server.Hold()
 	}

@@ -27,7 +27,7 @@ func (l *loop) awaitTurn(c *conn) bool {
 // passOver leaves a server that has no turn for c, which was no attempt.
 func (l *loop) passOver(c *conn) {
 	if c.search.tries > 1 && c.pool.RetryBudget > 0 {
-		c.pool.budget.giveBack()
+		c.pool.budget.Return()
 	}
 	l.attemptFailed(c, ReasonRateLimited)
 	c.search.tries--

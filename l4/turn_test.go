@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"culvert/balancer"
+	"culvert/l4/limit"
 )
 
 // ratedPool is a pool of servers that take so many connections a second.
@@ -98,7 +99,9 @@ func TestRetryBudget(t *testing.T) {
 	pool := roundRobin(t, refusedAddr(t), good.addr)
 	pool.RetryBudget = 0.1
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{routeTo(t, pool)}})
-	pool.budget.spent.Store(budgetBurst - 100_000) // 100 are left
+	for range limit.BudgetBurst - 100 { // 100 are left
+		pool.budget.Take()
+	}
 	hello := chatHello(t)
 	refused := 0
 	for range 400 {

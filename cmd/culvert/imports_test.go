@@ -16,9 +16,10 @@ import (
 // modules that only some may import are in wards.
 var arrows = map[string][]string{
 	"sniff":     {},
-	"balancer":  {},
+	"balancer":  {"l4/limit"},
+	"l4/limit":  {},
 	"l4/socket": {},
-	"l4":        {"sniff", "balancer", "l4/socket"},
+	"l4":        {"sniff", "balancer", "l4/limit", "l4/socket"},
 	"health":    {"balancer"},
 
 	"l4/terminate":         {"sniff", "balancer", "l4/socket"},
@@ -43,7 +44,7 @@ var wards = map[string][]string{
 	"golang.org/x/sys":                    {"l4/socket"},
 	"golang.org/x/crypto":                 {"cmd/internal/service", "l4/terminate"},
 	"github.com/goccy/go-yaml":            {"cmd/internal/config"},
-	"github.com/cespare/xxhash/v2":        {"balancer", "l4"},
+	"github.com/cespare/xxhash/v2":        {"balancer", "l4/limit"},
 	"github.com/prometheus/client_golang": {"cmd/internal/admin"},
 	"github.com/spf13/cobra":              {"cmd/culvert", "cmd/culvert-bench"},
 	"github.com/HdrHistogram":             {"bench/load"},
