@@ -63,7 +63,7 @@ func (p *Pool) adopt(past func(name string) (Legacy, *Server)) {
 		}
 		s.succeed(l)
 		if was != nil {
-			s.active, s.pacing.next = was.active, was.pacing.next
+			s.active, s.slots = was.active, was.slots
 		}
 	}
 	p.assess()

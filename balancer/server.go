@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"culvert/l4/limit"
 )
 
 // maxWeight is the heaviest server accepted. It keeps every sum and product
@@ -61,11 +63,12 @@ type Server struct {
 	slot    int   // in the tier
 	most    int64 // connections allowed, math.MaxInt64 for no limit
 
-	active *atomic.Int64 // shared with the server's successors in later pools
+	active *limit.Count // shared with the server's successors in later pools
 	causes atomic.Uint32
 	warmAt atomic.Int64 // when the slow start ends, a time.Duration
 	heir   bool         // see Succeeds
-	pacing pacing
+	rate   limit.Rate   // of new connections
+	slots  *limit.Slots // at that rate, shared like active
 	pool   *Pool
 	tier   *tier
 	salt   uint64 // of its lots
@@ -79,9 +82,10 @@ func newServer(c ServerConfig, index int) *Server {
 		backup:  c.Backup,
 		index:   index,
 		most:    int64(cmp.Or(c.MaxConns, math.MaxInt)),
-		active:  new(atomic.Int64),
+		active:  new(limit.Count),
+		rate:    newRate(c),
+		slots:   new(limit.Slots),
 	}
-	s.pacing = newPacing(c)
 	s.salt = xxhash.Sum64String(s.name)
 	if c.Down {
 		s.causes.Store(uint32(Configured))
@@ -94,11 +98,11 @@ func newServer(c ServerConfig, index int) *Server {
 func (s *Server) clone() *Server {
 	c := &Server{
 		name: s.name, address: s.address, weight: s.weight, backup: s.backup,
-		index: s.index, slot: s.slot, most: s.most, active: new(atomic.Int64), salt: s.salt,
+		index: s.index, slot: s.slot, most: s.most, active: new(limit.Count), salt: s.salt,
 	}
 	c.causes.Store(s.causes.Load())
 	c.warmAt.Store(s.warmAt.Load())
-	c.active.Store(s.active.Load())
+	c.active.Add(s.active.Load())
 	return c
 }
 
@@ -130,18 +134,4 @@ func (s *Server) Hold() { s.active.Add(1) }
 
 // Release gives back the place that one successful Pick or one Hold took. It
 // must be called exactly once for each.
-func (s *Server) Release() { s.active.Add(-1) }
-
-// reserve takes a place unless most connections are active already. The
-// count never exceeds most, however many loops race for the last place.
-func (s *Server) reserve(most int64) bool {
-	for {
-		n := s.active.Load()
-		if n >= most {
-			return false
-		}
-		if s.active.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
+func (s *Server) Release() { s.active.Release() }

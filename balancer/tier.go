@@ -166,7 +166,7 @@ func (a *attempt) allows(s *Server) bool {
 // take gets a place on s and marks it tried. It fails when another loop has
 // just taken the last place; the policy then chooses again.
 func (a *attempt) take(s *Server) bool {
-	if !s.reserve(a.share.most(s)) {
+	if !s.active.TakeBelow(a.share.most(s)) {
 		return false
 	}
 	a.sel.mark(s.index, a.tier.plan.pool)
