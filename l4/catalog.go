@@ -13,7 +13,7 @@ import (
 // what reloads bring that was never there before makes it larger.
 type catalog struct {
 	mu        sync.Mutex
-	cfg       *Config // what is served now
+	cfg       *Config // what is served now; the engine's own copy
 	listeners map[string]*listenerState
 	routes    map[routeRef]int
 	servers   map[serverRef]int
@@ -44,7 +44,7 @@ type sizes struct{ listeners, routes, servers int }
 
 func (k *catalog) sizes() sizes { return sizes{len(k.listeners), len(k.routes), len(k.servers)} }
 
-// enter gives all that is in cfg its index.
+// enter gives all that is in cfg, a copy that no other engine has, its index.
 func (k *catalog) enter(cfg *Config) sizes {
 	for _, p := range cfg.Pools() {
 		k.enterPool(p)
@@ -62,7 +62,7 @@ func (k *catalog) enter(cfg *Config) sizes {
 }
 
 func (k *catalog) enterPool(p *Pool) {
-	p.ids, p.budget = p.ids[:0], new(limit.Budget)
+	p.ids, p.budget = nil, new(limit.Budget)
 	for _, s := range p.Balancer.Servers() {
 		p.ids = append(p.ids, number(k.servers, refOf(s)))
 	}

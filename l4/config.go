@@ -10,8 +10,11 @@ import (
 	"culvert/l4/socket"
 )
 
-// Config is a snapshot of what an Engine serves. Start numbers its pools and
-// routes; nobody changes it afterwards.
+// Config says what an Engine serves. Start, Prepare and Reload copy it, with
+// its listeners, tables, routes and pools: the owner may change it when they
+// have returned, and give it to several Engines, or again to one. The copies
+// share the handlers, and the balancer's pools: the limits and rates of a server
+// hold for all Engines of the process together.
 type Config struct {
 	Listeners []*Listener
 	Loops     int // event loops; 0: DefaultLoops
@@ -123,8 +126,9 @@ type Pool struct {
 	RetryBudget      float64      // attempts after a first one, as a share of the connections; 0: no bound
 	SendProxy        ProxyVersion // the PROXY header that the servers get; 0: ProxyOff
 
-	budget *limit.Budget // made by the engine
-	ids    []int         // of its servers in the engine's counters
+	// Of an engine's own copy.
+	budget *limit.Budget
+	ids    []int // of its servers in the engine's counters
 }
 
 // Pools returns the pools that connections can get to, each once, in the order
@@ -187,5 +191,5 @@ type Route struct {
 	SendProxy ProxyVersion // 0: as the Pool says
 
 	label string // instead of the pattern, for routes that have none
-	id    int    // index in the engine's counters
+	id    int    // of an engine's own copy: index in its counters
 }

@@ -10,10 +10,11 @@
 // What they stand on: engine.go and loop.go (who runs), conn.go and slots.go (a
 // connection and where it is kept), watch.go, wheel.go and deadline.go (events
 // and time), chores.go and mailbox.go (what a loop does besides), limits.go,
-// capacity.go and pause.go (how much there may be; package limit counts it), drain.go (how it ends),
-// config.go and stats.go (what goes in and what can be read).
+// capacity.go and pause.go (how much there may be; package limit counts it),
+// drain.go (how it ends), config.go and stats.go (what goes in and what can be
+// read), snapshot.go (the engine's own copy of what goes in).
 //
 // A connection belongs to one loop and only that loop's goroutine touches it.
-// The package knows no configuration file and no HTTP: an Engine is given an
-// immutable Config and a few Hooks.
+// The package knows no configuration file and no HTTP: an Engine is given a
+// Config, which it copies, and a few Hooks.
 package l4

@@ -60,8 +60,7 @@ type Inheritance struct {
 }
 
 // Start binds the listeners of cfg and serves. When one cannot be bound none
-// stays open. cfg must not be changed afterwards, nor given to another Engine.
-// Start raises GOMAXPROCS to one more than there are loops if it is not.
+// stays open. The Engine keeps a copy of cfg. Start raises GOMAXPROCS to one more than there are loops if it is not.
 func Start(cfg *Config, hooks Hooks) (*Engine, error) {
 	e, err := Prepare(cfg, hooks, Inheritance{})
 	if err == nil {
@@ -74,6 +73,7 @@ func Start(cfg *Config, hooks Hooks) (*Engine, error) {
 // kernel's queues. Listeners for which there are sockets are not bound.
 func Prepare(cfg *Config, hooks Hooks, from Inheritance) (*Engine, error) {
 	e := &Engine{hooks: hooks, start: time.Now(), catalog: newCatalog(), former: map[string]*accepter{}}
+	cfg = cfg.snapshot()
 	e.catalog.cfg = cfg
 	if e.hooks.Now == nil {
 		e.hooks.Now = func() time.Duration { return time.Since(e.start) }

@@ -16,9 +16,10 @@ var ErrStopped = errors.New("the engine is stopping")
 // same; those that are gone take what their accept queues hold and close.
 // Connections go on as they began, with the timeouts and the pool they began
 // with. Pools of cfg that succeed others should have adopted them
-// (balancer.Pool.Adopt). Config.Loops is not looked at. cfg must not be changed
-// afterwards, nor have been given to an Engine before.
+// (balancer.Pool.Adopt). Config.Loops is not looked at. The Engine keeps a copy
+// of cfg, which may be the one that it serves already.
 func (e *Engine) Reload(cfg *Config) error {
+	cfg = cfg.snapshot()
 	e.reloading.Lock()
 	defer e.reloading.Unlock()
 	if e.stopping.Load() {

@@ -99,8 +99,9 @@ func TestRetryBudget(t *testing.T) {
 	pool := roundRobin(t, refusedAddr(t), good.addr)
 	pool.RetryBudget = 0.1
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{routeTo(t, pool)}})
+	budget := r.e.config().Pools()[0].budget
 	for range limit.BudgetBurst - 100 { // 100 are left
-		pool.budget.Take()
+		budget.Take()
 	}
 	hello := chatHello(t)
 	refused := 0
