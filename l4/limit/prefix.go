@@ -72,15 +72,3 @@ func (p *Prefixes[T]) Update(a netip.Addr, f func(T) T) {
 		s.values[key] = now
 	}
 }
-
-// Len returns how many prefixes have a value.
-func (p *Prefixes[T]) Len() int {
-	n := 0
-	for i := range p.shards {
-		s := &p.shards[i]
-		s.Lock()
-		n += len(s.values)
-		s.Unlock()
-	}
-	return n
-}

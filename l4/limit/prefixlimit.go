@@ -10,7 +10,7 @@ import (
 // unix socket, has no prefix and no limit. The zero value is empty, without a
 // maximum, with the prefixes of a zero Prefix.
 type PrefixLimit struct {
-	Counts Prefixes[int32]
+	Counts Prefixes[int32] // its Prefix may be set before the first Take
 	max    atomic.Int32
 }
 

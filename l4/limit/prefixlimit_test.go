@@ -39,7 +39,7 @@ func TestPrefixLimitIsExact(t *testing.T) {
 			p.Release(addr(i, 1))
 		}
 	}
-	if n := p.Counts.Len(); n != 0 {
+	if n := held(&p.Counts); n != 0 {
 		t.Errorf("%d prefixes take memory after all were released, want 0", n)
 	}
 }
@@ -64,13 +64,13 @@ func TestNoPrefixLimit(t *testing.T) {
 					t.Fatal("refused without a limit")
 				}
 			}
-			if n := p.Counts.Len(); n != tt.held {
+			if n := held(&p.Counts); n != tt.held {
 				t.Errorf("%d prefixes take memory, want %d", n, tt.held)
 			}
 			for range 1000 {
 				p.Release(tt.addr)
 			}
-			if n := p.Counts.Len(); n != 0 {
+			if n := held(&p.Counts); n != 0 {
 				t.Errorf("%d prefixes take memory at the end, want 0", n)
 			}
 		})
