@@ -68,7 +68,8 @@ func (k *catalog) enterPool(p *Pool) {
 	}
 }
 
-// bound notes where ln's sockets are, which may be new.
+// bound notes where the sockets of ln are, once they are to be used: a listener
+// of a configuration that is refused must not be found here.
 func (k *catalog) bound(ln *Listener, at socket.Addr) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

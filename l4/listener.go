@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,8 +19,9 @@ func (e *Engine) bind(ln *Listener, inherited []int) error {
 	if err != nil {
 		return err
 	}
+	e.catalog.bound(ln, socks.addr)
 	for i, l := range e.loops {
-		for _, sock := range socks[i] {
+		for _, sock := range socks.byLoop[i] {
 			if errno := l.open(ln, sock); errno != 0 {
 				return fmt.Errorf("watch %s: %w", ln.Address, errno)
 			}
@@ -27,6 +29,14 @@ func (e *Engine) bind(ln *Listener, inherited []int) error {
 	}
 	return nil
 }
+
+// listening is the sockets of a listener, which no loop has yet.
+type listening struct {
+	addr   socket.Addr // where they are bound
+	byLoop [][]*socket.Listener
+}
+
+func (x *listening) close() { closeAll(slices.Concat(x.byLoop...)) }
 
 // listenOptions are those of the listener's sockets.
 func (ln *Listener) listenOptions() socket.ListenOptions {
@@ -37,9 +47,10 @@ func (ln *Listener) listenOptions() socket.ListenOptions {
 	return opt
 }
 
-// sockets returns those of each loop: at least one. Of inherited ones each is
-// in some loop, because each has a queue of its own.
-func (e *Engine) sockets(ln *Listener, inherited []int) ([][]*socket.Listener, error) {
+// sockets opens the sockets of ln, at least one for each loop, and changes
+// nothing else. Each inherited socket gets a loop, because it has a queue of its
+// own.
+func (e *Engine) sockets(ln *Listener, inherited []int) (*listening, error) {
 	opt := ln.listenOptions()
 	socks, err := inherit(ln, inherited, opt)
 	if err == nil && len(socks) == 0 {
@@ -58,12 +69,12 @@ func (e *Engine) sockets(ln *Listener, inherited []int) ([][]*socket.Listener, e
 		closeAll(socks)
 		return nil, err
 	}
-	e.catalog.bound(ln, socks[0].Addr())
-	byLoop := make([][]*socket.Listener, len(e.loops))
+	all := &listening{addr: socks[0].Addr(), byLoop: make([][]*socket.Listener, len(e.loops))}
 	for i, sock := range socks {
-		byLoop[i%len(e.loops)] = append(byLoop[i%len(e.loops)], sock)
+		at := i % len(e.loops)
+		all.byLoop[at] = append(all.byLoop[at], sock)
 	}
-	return byLoop, nil
+	return all, nil
 }
 
 // inherit checks the descriptors that another process had for ln.

@@ -2,7 +2,6 @@ package l4
 
 import (
 	"errors"
-	"slices"
 	"syscall"
 
 	"culvert/l4/socket"
@@ -30,6 +29,9 @@ func (e *Engine) Reload(cfg *Config) error {
 		return err
 	}
 	k := &e.catalog
+	for ln, x := range fresh {
+		k.bound(ln, x.addr)
+	}
 	k.mu.Lock()
 	n := k.enter(cfg)
 	k.cfg = cfg
@@ -39,22 +41,22 @@ func (e *Engine) Reload(cfg *Config) error {
 	return nil
 }
 
-// bindNew opens sockets for the listeners of cfg that have none, by listener
-// and loop.
-func (e *Engine) bindNew(cfg *Config) (map[*Listener][][]*socket.Listener, error) {
+// bindNew opens sockets for the listeners of cfg that have none, or for none of
+// them. It is all of a reload that can fail, and changes nothing.
+func (e *Engine) bindNew(cfg *Config) (map[*Listener]*listening, error) {
 	open := map[string]bool{}
 	for _, ln := range e.config().Listeners {
 		open[ln.Key()] = true
 	}
-	fresh := map[*Listener][][]*socket.Listener{}
+	fresh := map[*Listener]*listening{}
 	for _, ln := range cfg.Listeners {
 		if open[ln.Key()] {
 			continue
 		}
 		socks, err := e.sockets(ln, nil)
 		if err != nil {
-			for _, all := range fresh {
-				closeAll(slices.Concat(all...))
+			for _, x := range fresh {
+				x.close()
 			}
 			return nil, err
 		}
@@ -70,7 +72,7 @@ func closeAll(socks []*socket.Listener) {
 }
 
 // adopt makes the loop serve cfg.
-func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener][][]*socket.Listener) {
+func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener]*listening) {
 	l.grow(n)
 	wanted := map[string]*Listener{}
 	for _, ln := range cfg.Listeners {
@@ -90,7 +92,7 @@ func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener][][]*socket.Liste
 		if fresh[ln] == nil {
 			continue
 		}
-		for _, sock := range fresh[ln][l.id] {
+		for _, sock := range fresh[ln].byLoop[l.id] {
 			if e := l.open(ln, sock); e != 0 {
 				l.eng.log().Error("watch a listener", "listener", ln.Name, "error", e)
 			}

@@ -181,6 +181,34 @@ func TestReloadThatCannotBindChangesNothing(t *testing.T) {
 }
 
 // An accept queue is served also when its listener goes away.
+// TestReloadThatFailsLeavesAddressesAndCounters: a listener that would have
+// moved is still shown where it is when another one cannot be bound, and one
+// that would have been new leaves no counter behind.
+func TestReloadThatFailsLeavesAddressesAndCounters(t *testing.T) {
+	a := saying(t, "a")
+	pool := roundRobin(t, a.addr)
+	r := startRig(t, &Config{Loops: 2, Listeners: []*Listener{plainListener(pool)}})
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	was, sizes := r.e.Addrs()[0], r.e.catalog.sizes()
+	moved := plainListener(pool)
+	moved.Address = ip("127.0.0.2:0")
+	fresh := &Listener{Name: "fresh", Address: ip("127.0.0.1:0"), Pool: pool}
+	stuck := &Listener{Name: "stuck", Address: ip(taken.Addr().String()), Pool: pool}
+	if err := r.e.Reload(&Config{Listeners: []*Listener{moved, fresh, stuck}}); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("Reload: %v, want %v", err, syscall.EADDRINUSE)
+	}
+	if got := r.e.Addrs()[0]; got != was {
+		t.Errorf("the listener is shown at %s, and listens on %s", got, was)
+	}
+	if got := r.e.catalog.sizes(); got != sizes {
+		t.Errorf("the catalog has %+v, before the reload %+v", got, sizes)
+	}
+}
+
 func TestRetiredListenerServesItsQueue(t *testing.T) {
 	a := saying(t, "a")
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{plainListener(roundRobin(t, a.addr))}})
