@@ -6,16 +6,17 @@ import (
 )
 
 // A Cause is a reason why a server gets no new connections. Several may hold
-// at once; the server is in service when none does.
+// at once; the server is in service when none does. Causes are sent to a new
+// process, in a Legacy: a value never changes its meaning.
 type Cause uint32
 
 // The causes.
 const (
-	Configured Cause = 1 << iota // the configuration says so
-	Drained                      // an operator drains it
-	Unhealthy                    // its checks fail
-	Ejected                      // connections to it fail
-	Unresolved                   // its name has no address yet
+	Configured Cause = 1 << 0 // the configuration says so
+	Drained    Cause = 1 << 1 // an operator drains it
+	Unhealthy  Cause = 1 << 2 // its checks fail
+	Ejected    Cause = 1 << 3 // connections to it fail
+	Unresolved Cause = 1 << 4 // its name has no address yet
 )
 
 // deliberate are the causes that a pool in panic respects all the same, since

@@ -100,14 +100,15 @@ type Session struct {
 	KeepHalfClose Switch
 }
 
-// Switch is a boolean that can be left to an outer level.
+// Switch is a boolean that can be left to an outer level. It is sent in a
+// Handover: a value never changes its meaning.
 type Switch uint8
 
 // The values of a Switch.
 const (
-	Inherit Switch = iota
-	SwitchOn
-	SwitchOff
+	Inherit   Switch = 0
+	SwitchOn  Switch = 1
+	SwitchOff Switch = 2
 )
 
 // Pool is a balancer's pool with what dialing its servers needs.

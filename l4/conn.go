@@ -22,31 +22,6 @@ func (s side) other() side { return 1 - s }
 
 func (s side) party() Party { return Client + Party(s) }
 
-// phase is the step of its story that a connection is at.
-//
-//	hello   -> dial       the hello is whole and its route forwards
-//	hello   -> turn       the same, but the server gets so many connections a second
-//	hello   -> handled    its route has a handler, which serves it from then on
-//	turn    -> dial       its turn has come
-//	hello   -> goodbye    refused with an alert
-//	dial    -> relay      a server is connected
-//	relay   -> dial       the server failed before its first byte: the next one
-//	relay   -> goodbye    nothing left to relay, but unread input of the client
-//	relay   -> awaitAck   the server reset; the client must get its data first
-//	any     -> gone       finish
-type phase uint8
-
-const (
-	phaseHello phase = iota
-	phaseTurn
-	phaseDial
-	phaseRelay
-	phaseHandled
-	phaseGoodbye
-	phaseAwaitAck
-	phaseGone
-)
-
 // conn is one client's connection. It belongs to one loop for life, and only
 // that loop's goroutine touches it. It is small on purpose: an idle connection
 // is this struct and two descriptors.

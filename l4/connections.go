@@ -39,7 +39,7 @@ func (e *Engine) Connections(match func(*Connection) bool) []Connection {
 // is not decided yet.
 func (l *loop) matching(match func(*Connection) bool, f func(*conn, *Connection)) {
 	for _, c := range l.conns {
-		if c == nil || c.phase >= phaseGoodbye {
+		if c == nil || !l.spec(c).open {
 			continue
 		}
 		if x := l.describe(c); match(&x) {

@@ -6,42 +6,19 @@ import (
 )
 
 // schedule puts c in the wheel for the deadline of its phase. It is called
-// when the phase changes, not when bytes move: a deadline that moved on is
+// when the phase changes, not when bytes move: that a deadline has moved on is
 // found out when the old one comes.
 func (l *loop) schedule(c *conn) {
 	c.timer.remove()
-	at, w := l.due(c)
-	if at != 0 {
+	if at, w := l.deadlineOf(c); at != 0 {
 		w.add(c, at)
 	}
 }
 
-// due returns when c's patience ends, 0 for never, and the wheel for it.
-func (l *loop) due(c *conn) (time.Duration, *wheel) {
-	switch c.phase {
-	case phaseHello:
-		return c.firstBytesDeadline(), &l.coarse
-	case phaseTurn:
-		return c.search.turn, &l.fine
-	case phaseDial:
-		return c.attemptDeadline(cmp.Or(c.pool.ConnectTimeout, DefaultConnectTimeout)), &l.fine
-	case phaseRelay:
-		if c.awaitsFirstByte() {
-			return c.attemptDeadline(cmp.Or(c.pool.FirstByteTimeout, DefaultFirstByteTimeout)), &l.fine
-		}
-		at, _ := c.relayDeadline()
-		if young := c.settleAt(); !c.old && (at == 0 || young < at) {
-			at = young
-		}
-		return at, &l.coarse
-	case phaseHandled:
-		c.active = c.handled.lastActive()
-		at, _ := c.relayDeadline()
-		return at, &l.coarse
-	case phaseGoodbye:
-		return c.bye.until, &l.coarse
-	case phaseAwaitAck:
-		return l.now, &l.fine
+// deadlineOf returns when c times out, 0 for never, and the wheel for it.
+func (l *loop) deadlineOf(c *conn) (time.Duration, *wheel) {
+	if f := l.spec(c).deadline; f != nil {
+		return f(l, c)
 	}
 	return 0, nil
 }
@@ -64,7 +41,7 @@ func (c *conn) attemptDeadline(step time.Duration) time.Duration {
 // expired is called when c's slot in a wheel came up: the deadline has
 // passed, or it has moved on and c goes in again.
 func (l *loop) expired(c *conn) {
-	at, w := l.due(c)
+	at, w := l.deadlineOf(c)
 	switch {
 	case at == 0:
 		return
@@ -72,27 +49,7 @@ func (l *loop) expired(c *conn) {
 		w.add(c, at)
 		return
 	}
-	switch c.phase {
-	case phaseHello:
-		l.finish(c, Culvert, ReasonHelloTimeout)
-	case phaseTurn:
-		l.turnCame(c)
-	case phaseDial:
-		l.failOver(c, ReasonConnectTimeout)
-	case phaseRelay:
-		if !c.old && !c.awaitsFirstByte() && l.now >= c.settleAt() {
-			l.settle(c)
-			return
-		}
-		l.silent(c)
-	case phaseHandled:
-		_, why := c.relayDeadline()
-		l.finish(c, Culvert, why)
-	case phaseGoodbye:
-		l.finish(c, c.bye.by, c.bye.reason)
-	case phaseAwaitAck:
-		l.awaitAck(c)
-	}
+	l.spec(c).expired(l, c)
 }
 
 // silent ends a relay whose deadline has passed, unless its server has yet to

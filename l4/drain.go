@@ -12,8 +12,8 @@ func (l *loop) closeAll() (cut int) {
 	for _, c := range l.conns {
 		switch {
 		case c == nil || c.phase == phaseGone:
-		case c.phase == phaseGoodbye || c.phase == phaseAwaitAck:
-			l.finish(c, c.bye.by, c.bye.reason)
+		case !l.spec(c).open:
+			l.finishDecided(c)
 		default:
 			l.finish(c, Culvert, ReasonDrained)
 			cut++

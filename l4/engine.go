@@ -124,13 +124,13 @@ func (e *Engine) open(cfg *Config, from Inheritance) error {
 		n = DefaultLoops()
 	}
 	reserveProcessor(n)
-	sizes := e.catalog.enter(cfg)
+	sizes, phases := e.catalog.enter(cfg), newPhaseTable()
 	for i := range n {
 		poll, err := socket.NewPoller()
 		if err != nil {
 			return err
 		}
-		l := &loop{eng: e, id: i, poll: poll, buf: make([]byte, bufferSize), names: interner{}}
+		l := &loop{eng: e, phases: phases, id: i, poll: poll, buf: make([]byte, bufferSize), names: interner{}}
 		l.fine.tick, l.coarse.tick = fineTick, coarseTick
 		l.pipes = newPipePool(&e.pipes)
 		l.grow(sizes)

@@ -64,7 +64,7 @@ func TestResetWaitsForTheClientOnlySoLong(t *testing.T) {
 		acknowledged(t, s)
 		before := p.clock.now()
 		reset(s)
-		eventually(t, "the client's acknowledgement is awaited", func() bool { return strings.HasPrefix(p.state(), "awaitAck") })
+		eventually(t, "the client's acknowledgement is awaited", func() bool { return strings.HasPrefix(p.state(), "await ack") })
 		p.advance(ackTime - 2*time.Second)
 		if state := p.state(); state == "gone" && p.clock.now()-before < ackTime {
 			t.Fatal("the client was not waited for")

@@ -76,10 +76,8 @@ func (p *pairs) connect() (c, s *net.TCPConn) {
 // up and of its flow down.
 func (p *pairs) state() string {
 	state := "gone"
-	p.on(func(_ *loop, c *conn) {
-		phase := [...]string{"hello", "turn", "dial", "relay", "handled", "goodbye", "awaitAck", "gone"}[c.phase]
-		flow := [...]string{"open", "ended", "shut"}
-		state = fmt.Sprintf("%s %s/%s", phase, flow[c.flows[client].state], flow[c.flows[server].state])
+	p.on(func(l *loop, c *conn) {
+		state = fmt.Sprintf("%s %s/%s", l.spec(c).name, c.flows[client].state, c.flows[server].state)
 	})
 	return state
 }

@@ -96,7 +96,7 @@ func (l *loop) abandon() {
 	for _, c := range l.conns {
 		switch {
 		case c == nil || c.phase == phaseGone:
-		case c.phase == phaseHandled:
+		case !l.phases.handedOver(c.phase):
 			stay++
 		default:
 			l.forsake(c)

@@ -28,7 +28,7 @@ func (l *loop) sendAlert(c *conn, alert sniff.Alert, r Reason) {
 // input left unread would turn the close into a reset, which can overtake the
 // last bytes. The server's side is closed now.
 func (l *loop) goodbye(c *conn, by Party, r Reason) {
-	c.phase = phaseGoodbye
+	c.phase = phaseLingering
 	c.bye = &parting{by: by, reason: r, until: l.now + goodbyeTime}
 	c.ends[server].close()
 	socket.ShutdownWrite(int(c.ends[client].fd))

@@ -106,7 +106,7 @@ func (f *Frozen) Connections() iter.Seq[*Handover] {
 	return func(yield func(*Handover) bool) {
 		for _, l := range f.eng.loops {
 			for _, c := range l.conns {
-				if c != nil && c.phase != phaseGone && c.phase != phaseHandled && !yield(l.handOver(c)) {
+				if c != nil && l.phases.handedOver(c.phase) && !yield(l.handOver(c)) {
 					return
 				}
 			}

@@ -22,11 +22,12 @@ const bufferSize = 64 << 10
 // that live and die in it. Nothing in it is locked but the mailbox and the
 // counters.
 type loop struct {
-	eng  *Engine
-	id   int
-	poll *socket.Poller
-	now  time.Duration // read once a turn
-	turn uint32
+	eng    *Engine
+	phases *phaseTable
+	id     int
+	poll   *socket.Poller
+	now    time.Duration // read once a turn
+	turn   uint32
 
 	conns []*conn  // by slot
 	empty []uint32 // slots without a tenant
@@ -151,19 +152,8 @@ func (l *loop) event(ev socket.Event, woken bool) {
 
 // advance does what can be done for c now.
 func (l *loop) advance(c *conn) {
-	switch c.phase {
-	case phaseHello:
-		l.readHello(c)
-	case phaseTurn:
-		l.clientGone(c)
-	case phaseDial:
-		l.dialing(c)
-	case phaseRelay:
-		l.relay(c)
-	case phaseGoodbye:
-		l.discard(c)
-	case phaseAwaitAck:
-		l.awaitAck(c)
+	if f := l.spec(c).event; f != nil {
+		f(l, c)
 	}
 }
 

@@ -90,7 +90,7 @@ func sleepUntil(ctx context.Context, at time.Time) bool {
 // makes.
 func (l *loop) drain(r ref) int {
 	c := r.alive()
-	if c == nil || c.phase >= phaseGoodbye {
+	if c == nil || !l.spec(c).open {
 		return 0
 	}
 	l.finish(c, Culvert, ReasonDrained)

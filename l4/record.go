@@ -40,14 +40,15 @@ type Try struct {
 	Duration time.Duration // from the pick to the failure
 }
 
-// Party names who ended a connection.
+// Party names the side that ended a connection. It is sent in a Handover: a
+// value never changes its meaning.
 type Party uint8
 
 // The parties of a connection.
 const (
-	Culvert Party = iota // a limit, a time-out, a rejection or a drain
-	Client
-	Server
+	Culvert Party = 0 // a limit, a time-out, a rejection or a drain
+	Client  Party = 1
+	Server  Party = 2
 )
 
 // String returns the party as logs print it.

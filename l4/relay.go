@@ -22,12 +22,13 @@ type flow struct {
 	bytes    uint64 // handed to the destination's socket
 }
 
+// flowState is sent in a Handover: a value never changes its meaning.
 type flowState uint8
 
 const (
-	flowOpen flowState = iota
-	flowEnded
-	flowShut
+	flowOpen  flowState = 0
+	flowEnded flowState = 1
+	flowShut  flowState = 2
 )
 
 // relay moves what can be moved both ways.

@@ -46,10 +46,10 @@ type lineage struct {
 
 // lineage finds out where h belongs now.
 func (l *loop) lineage(h *Handover) (lineage, error) {
-	x := lineage{from: l.ancestor(h)}
-	if h.Phase >= uint8(phaseGone) || phase(h.Phase) == phaseHandled || !h.Ends[client].Open {
-		return x, fmt.Errorf("unknown state %d", h.Phase)
+	if err := h.check(l.phases); err != nil {
+		return lineage{}, err
 	}
+	x := lineage{from: l.ancestor(h)}
 	if to := x.from.cfg; phase(h.Phase) == phaseHello && to.Table == nil && (to.Pool == nil || !h.Header) {
 		return x, fmt.Errorf("the listener %s has no routes any more", h.ListenerName)
 	}
@@ -182,7 +182,7 @@ func (l *loop) enter(x lineage, h *Handover) {
 	}
 	l.restoreSearch(c, h)
 	c.dialTurn = l.turn - 1
-	l.resume(c)
+	l.spec(c).resume(l, c)
 }
 
 // restore is the reverse of handOver for what is plain data.
@@ -234,34 +234,32 @@ func (l *loop) restoreSearch(c *conn, h *Handover) {
 	}
 }
 
-// resume has c looked at in the loop's first turn, and arms what it waits for.
-func (l *loop) resume(c *conn) {
-	switch c.phase {
-	case phaseHello:
-		l.later(c)
+// resumeRateSlot waits on for the slot of the server's rate.
+func (l *loop) resumeRateSlot(c *conn) {
+	if !l.watch(c, client) {
+		l.noResources(c, syscall.ENOMEM)
 		return
-	case phaseDial:
-		l.awaitConnect(c)
-		return
-	case phaseTurn:
-		if l.watch(c, client) {
-			l.schedule(c)
-		} else {
+	}
+	l.schedule(c)
+}
+
+// resumeRelay has both ends looked at in the loop's first iteration.
+func (l *loop) resumeRelay(c *conn) {
+	for s := range c.ends {
+		if !l.rewatch(c, side(s)) {
 			l.noResources(c, syscall.ENOMEM)
-		}
-		return
-	case phaseRelay:
-		for s := range c.ends {
-			if !l.rewatch(c, side(s)) {
-				l.noResources(c, syscall.ENOMEM)
-				return
-			}
-		}
-	default:
-		if !l.rewatch(c, client) {
-			l.finish(c, c.bye.by, c.bye.reason)
 			return
 		}
+	}
+	l.schedule(c)
+	l.later(c)
+}
+
+// resumeDecided carries out an end that was decided in the other process.
+func (l *loop) resumeDecided(c *conn) {
+	if !l.rewatch(c, client) {
+		l.finishDecided(c)
+		return
 	}
 	l.schedule(c)
 	l.later(c)

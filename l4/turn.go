@@ -14,7 +14,7 @@ func (l *loop) awaitTurn(c *conn) bool {
 	case at <= l.now:
 		return false
 	}
-	c.phase = phaseTurn
+	c.phase = phaseRateSlot
 	c.search.turn = at
 	if !l.watch(c, client) {
 		l.noResources(c, syscall.ENOMEM)

@@ -55,7 +55,7 @@ func follow(l *link, steps []step) error {
 func TestNewProcessDies(t *testing.T) {
 	p := newBoth(t)
 	steps := []step{
-		sends(kindHello, hello{Version, p.old.PID()}), awaits(kindOffer), sends(kindReady, []string{"a"}),
+		sends(kindHello, hello{Version, p.old.PID(), format()}), awaits(kindOffer), sends(kindReady, []string{"a"}),
 		awaits(kindBatch), sends(kindGot, nil), awaits(kindBatch), sends(kindGot, nil),
 		awaits(kindDone), sends(kindTaken, nil), awaits(kindCommit), sends(kindServing, nil),
 	}
@@ -94,7 +94,7 @@ func TestOldProcessDies(t *testing.T) {
 		taken  int
 	}{
 		{awaits(kindHello), false, 0},
-		{sends(kindOffer, Offer{Version: Version, Keys: []string{"a", "a"}}, fd, fd), true, 0},
+		{sends(kindOffer, Offer{Version: Version, Format: format(), Keys: []string{"a", "a"}}, fd, fd), true, 0},
 		{awaits(kindReady), true, 0},
 		{sends(kindBatch, first, fd, fd, fd, fd), true, 2},
 		{awaits(kindGot), true, 2},
@@ -155,7 +155,7 @@ func TestOldProcessDiesAtTheEnd(t *testing.T) {
 // handover, and the old process knows why.
 func TestNewProcessIsWrong(t *testing.T) {
 	p, fd := newBoth(t), null(t)
-	greets := []step{sends(kindHello, hello{Version, p.old.PID()}), awaits(kindOffer), sends(kindReady, []string(nil))}
+	greets := []step{sends(kindHello, hello{Version, p.old.PID(), format()}), awaits(kindOffer), sends(kindReady, []string(nil))}
 	takes := slices.Concat(greets, []step{awaits(kindBatch), sends(kindGot, nil), awaits(kindDone)})
 	tests := []struct {
 		name   string
@@ -163,11 +163,12 @@ func TestNewProcessIsWrong(t *testing.T) {
 		last   step
 		want   string
 	}{
-		{"another version", nil, sends(kindHello, hello{Version + 1, p.old.PID()}), "version 2 of the handover, this one 1"},
-		{"another process", nil, sends(kindHello, hello{Version, 1}), "process 1 wants to take over"},
+		{"another version", nil, sends(kindHello, hello{Version + 1, p.old.PID(), format()}), "version 3 of the handover, this one 2"},
+		{"another format", nil, sends(kindHello, hello{Version, p.old.PID(), "0123"}), "another format of the handover (0123)"},
+		{"another process", nil, sends(kindHello, hello{Version, 1, format()}), "process 1 wants to take over"},
 		{"garbage", nil, step{"writes", func(l *link) error { _, err := l.conn.Write([]byte("garbage\n")); return err }}, "no such message"},
 		{"a little garbage", nil, step{"writes", func(l *link) error { _, err := l.conn.Write([]byte("x")); return err }}, "ended: signal: killed"},
-		{"descriptors with its hello", nil, sends(kindHello, hello{0, 0}, fd, fd), "version 0"},
+		{"descriptors with its hello", nil, sends(kindHello, hello{}, fd, fd), "version 0"},
 		{"a failure", greets[:2], sends(kindFailed, "no port is free"), "the new process: no port is free"},
 		{"ready without hello", nil, sends(kindReady, []string(nil)), "ready, expected hello"},
 		{"ready of another type", greets[:2], sends(kindReady, 7), "ready: gob"},
@@ -199,19 +200,21 @@ func TestNewProcessIsWrong(t *testing.T) {
 // serves nothing, and says so.
 func TestOldProcessIsWrong(t *testing.T) {
 	fd := null(t)
-	offers := []step{awaits(kindHello), sends(kindOffer, Offer{Version: Version}), awaits(kindReady)}
+	offers := []step{awaits(kindHello), sends(kindOffer, Offer{Version: Version, Format: format()}), awaits(kindReady)}
 	tests := []struct {
 		name   string
 		before []step
 		last   step
 		want   string
 	}{
-		{"descriptors without keys", offers[:1], sends(kindOffer, Offer{}, fd, fd), "descriptors without a key"},
-		{"fewer keys than descriptors", offers[:1], sends(kindOffer, Offer{Keys: []string{"a"}}, fd, fd), "descriptors without a key"},
-		{"more keys than descriptors", offers[:1], sends(kindOffer, Offer{Keys: []string{"a"}}), "keys without a descriptor"},
-		{"an end of the descriptors", slices.Concat(offers[:1], []step{sends(kindOffer, Offer{Keys: []string{"a", "b"}}, fd)}),
-			sends(kindOffer, Offer{Keys: []string{"a", "b"}}), "keys without a descriptor"},
-		{"another message after a part of the offer", slices.Concat(offers[:1], []step{sends(kindOffer, Offer{Keys: []string{"a", "b"}}, fd)}),
+		{"another version", offers[:1], sends(kindOffer, Offer{Version: Version + 1, Format: format()}), "the old process speaks version 3"},
+		{"another format", offers[:1], sends(kindOffer, Offer{Version: Version, Format: "0123"}, fd, fd), "the old process has another format"},
+		{"descriptors without keys", offers[:1], sends(kindOffer, Offer{Version: Version, Format: format()}, fd, fd), "descriptors without a key"},
+		{"fewer keys than descriptors", offers[:1], sends(kindOffer, Offer{Version: Version, Format: format(), Keys: []string{"a"}}, fd, fd), "descriptors without a key"},
+		{"more keys than descriptors", offers[:1], sends(kindOffer, Offer{Version: Version, Format: format(), Keys: []string{"a"}}), "keys without a descriptor"},
+		{"an end of the descriptors", slices.Concat(offers[:1], []step{sends(kindOffer, Offer{Version: Version, Format: format(), Keys: []string{"a", "b"}}, fd)}),
+			sends(kindOffer, Offer{Version: Version, Format: format(), Keys: []string{"a", "b"}}), "keys without a descriptor"},
+		{"another message after a part of the offer", slices.Concat(offers[:1], []step{sends(kindOffer, Offer{Version: Version, Format: format(), Keys: []string{"a", "b"}}, fd)}),
 			sends(kindBatch, conns(1, fd, 0), fd, fd), "batch, expected offer"},
 		{"a batch without descriptors", offers, sends(kindBatch, conns(1, fd, 0)), "without its descriptors"},
 		{"a batch with too few", offers, sends(kindBatch, conns(2, fd, 0), fd, fd, fd), "without its descriptors"},

@@ -28,11 +28,13 @@ const envFD = "CULVERT_UPGRADE_FD"
 type hello struct {
 	Version int
 	PID     int
+	Format  string
 }
 
 // An Offer is what the old process says of itself.
 type Offer struct {
 	Version int
+	Format  string
 	Clock   time.Duration // the time on the engine's clock, which goes on
 	At      time.Duration // when that was, on the machine's monotonic clock
 	Keys    []string      // the key of each descriptor, in order
@@ -134,7 +136,7 @@ func (g *Giver) Offer(o Offer, sockets map[string][]int) (keep map[string]bool, 
 			o.Keys, fds = append(o.Keys, key), append(fds, fd)
 		}
 	}
-	o.Version = Version
+	o.Version, o.Format = Version, format()
 	if err := g.sendOffer(o, fds); err != nil {
 		return nil, g.explain(err)
 	}
@@ -157,8 +159,8 @@ func (g *Giver) greeted() error {
 	if _, err := g.link.expect(kindHello, &h); err != nil {
 		return g.explain(err)
 	}
-	if h.Version != Version {
-		return fmt.Errorf("the new process speaks version %d of the handover, this one %d: restart instead", h.Version, Version)
+	if err := mismatch("the new process", h.Version, h.Format); err != nil {
+		return err
 	}
 	if h.PID != g.child.pid {
 		return fmt.Errorf("process %d was started and process %d wants to take over: a script around the program must exec it", g.child.pid, h.PID)

@@ -60,7 +60,7 @@ func FromParent() (*Taker, error) {
 // descriptor for every key.
 func (t *Taker) greet() error {
 	t.link.within(t.patience)
-	if err := t.link.send(kindHello, hello{Version: Version, PID: os.Getpid()}); err != nil {
+	if err := t.link.send(kindHello, hello{Version: Version, PID: os.Getpid(), Format: format()}); err != nil {
 		return gone(err)
 	}
 	var all []int
@@ -68,6 +68,9 @@ func (t *Taker) greet() error {
 		t.Offer = Offer{} // gob adds to what is there
 		fds, err := t.link.expect(kindOffer, &t.Offer)
 		all = append(all, fds...)
+		if err == nil {
+			err = mismatch("the old process", t.Offer.Version, t.Offer.Format)
+		}
 		if err == nil && len(fds) == 0 && len(all) < len(t.Offer.Keys) {
 			err = errors.New("offer: keys without a descriptor")
 		}

@@ -5,8 +5,8 @@
 //
 //	old                                   new
 //	starts it  ------------------------>  reads its configuration
-//	           <------------------------  Hello: the version it speaks
-//	Offer      ------------------------>  opens its listeners, these among them
+//	           <------------------------  Hello: the version and format it speaks
+//	Offer: the same  ------------------>  opens its listeners, these among them
 //	           <------------------------  Ready: which listeners it keeps
 //	freezes
 //	Batch ...  ------------------------>  takes connections
@@ -16,6 +16,9 @@
 //	Commit     ------------------------>
 //	           <------------------------  Serving, and then it serves
 //	ends
+//
+// Processes that speak different versions or formats refuse each other with the
+// first message that each receives, before anything is held still.
 package upgrade
 
 import (
@@ -31,24 +34,24 @@ import (
 	"time"
 )
 
-// Version is the format that is spoken. Fields may be added without a new one:
-// an encoder leaves zero values out, and a decoder skips what it does not
-// know.
-const Version = 1
+// Version is the protocol: which messages there are, and their order. What is
+// in them is compared by format.
+const Version = 2
 
+// kind is the type of a message. A value never changes its meaning.
 type kind uint16
 
 const (
-	kindHello kind = iota + 1
-	kindOffer
-	kindReady
-	kindFailed
-	kindBatch
-	kindGot
-	kindDone
-	kindTaken
-	kindCommit
-	kindServing
+	kindHello   kind = 1
+	kindOffer   kind = 2
+	kindReady   kind = 3
+	kindFailed  kind = 4
+	kindBatch   kind = 5
+	kindGot     kind = 6
+	kindDone    kind = 7
+	kindTaken   kind = 8
+	kindCommit  kind = 9
+	kindServing kind = 10
 )
 
 var kindNames = [...]string{"", "hello", "offer", "ready", "failed", "batch", "got", "done", "taken", "commit", "serving"}

@@ -15,19 +15,31 @@ import (
 // pair returns two links that are connected.
 func pair(t testing.TB) (a, b *link) {
 	t.Helper()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	a, b, err := links()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var links [2]*link
-	for i, fd := range fds {
-		if links[i], err = newLink(os.NewFile(uintptr(fd), "link")); err != nil {
-			t.Fatal(err)
-		}
-		links[i].within(10 * time.Second)
-		t.Cleanup(func() { links[i].conn.Close() })
+	t.Cleanup(func() {
+		a.conn.Close()
+		b.conn.Close()
+	})
+	return a, b
+}
+
+// links returns both ends of a connection.
+func links() (a, b *link, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
 	}
-	return links[0], links[1]
+	var both [2]*link
+	for i, fd := range fds {
+		if both[i], err = newLink(os.NewFile(uintptr(fd), "link")); err != nil {
+			return nil, nil, err
+		}
+		both[i].within(10 * time.Second)
+	}
+	return both[0], both[1], nil
 }
 
 func openFDs(t testing.TB) int {
