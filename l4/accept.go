@@ -80,7 +80,7 @@ func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 // routes.
 func (l *loop) begin(c *conn) {
 	if h := c.from.cfg.Handler; h != nil {
-		l.handle(c, h)
+		l.handle(c, h, nil)
 		return
 	}
 	if c.search == nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -42,8 +41,8 @@ type Handled struct {
 	ref    ref
 	table  *Table // nil: the listener has no routes
 	route  *Route
-	offers string
-	prefix []byte // read, and not taken yet
+	offer  sniff.ProtocolList // of the hello, complete; nil: none, or no hello was read
+	prefix []byte             // read, and not taken yet
 
 	mu     sync.Mutex
 	closed bool
@@ -61,8 +60,9 @@ const (
 	endReset
 )
 
-// handle gives c to h. The descriptor leaves the loop for good.
-func (l *loop) handle(c *conn, h Handler) {
+// handle gives c to h. The descriptor leaves the loop for good. offer is the
+// ALPN list of c's hello, which is copied; nil without a hello.
+func (l *loop) handle(c *conn, h Handler, offer sniff.ProtocolList) {
 	e := &c.ends[client]
 	fd := int(e.fd)
 	if e.watched {
@@ -70,7 +70,7 @@ func (l *loop) handle(c *conn, h Handler) {
 	}
 	x := &Handled{
 		Client: c.client, Local: c.localAddr(),
-		eng: l.eng, loop: l, ref: c.ref(), table: c.from.cfg.Table, route: c.route, offers: c.alpn,
+		eng: l.eng, loop: l, ref: c.ref(), table: c.from.cfg.Table, route: c.route, offer: bytes.Clone(offer),
 	}
 	if c.from.cfg.Table != nil {
 		if at := c.helloDeadline(); at != 0 {
@@ -216,21 +216,8 @@ func (x *Handled) Leads(host string) bool {
 	if err != nil {
 		return false
 	}
-	to := x.table.Lookup(name, offered(x.offers)).Route
+	to := x.table.Lookup(name, x.offer).Route
 	return to == x.route || to.Handler != nil && to.Handler == x.route.Handler
-}
-
-// offered is an Offer from the text of a record.
-type offered string
-
-// OffersALPN reports whether protocol was offered.
-func (o offered) OffersALPN(protocol string) bool {
-	for p := range strings.SplitSeq(string(o), ",") {
-		if p == protocol {
-			return true
-		}
-	}
-	return false
 }
 
 // cut closes the socket. It reports false if that was done before.

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"testing"
 	"time"
-
-	"culvert/sniff"
 )
 
 // proxied is ln for a proxy on loopback.
@@ -131,25 +129,17 @@ func TestProxyHeaderOnPlainTCP(t *testing.T) {
 // serve.
 func headed(t testing.TB, got chan<- announcement, serve func(net.Conn)) *origin {
 	return startOrigin(t, func(c net.Conn) {
-		var head []byte
-		for one := make([]byte, 1); ; {
-			if _, err := io.ReadFull(c, one); err != nil {
-				return
-			}
-			head = append(head, one...)
-			n, err := sniff.ProxyHeader(head)
-			if errors.Is(err, sniff.ErrNeedMore) {
-				continue
-			}
-			a, err2 := parseProxyHeader(head[:n])
-			if err = errors.Join(err, err2); err != nil {
-				t.Errorf("header %q: %v", head, err)
-				return
-			}
-			got <- a
-			serve(c)
+		head, err := readHeader(c)
+		if head == nil {
+			return // the peer is gone
+		}
+		a, err2 := parseProxyHeader(head)
+		if err = errors.Join(err, err2); err != nil {
+			t.Errorf("header %q: %v", head, err)
 			return
 		}
+		got <- a
+		serve(c)
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"culvert/l4/socket"
 )
@@ -19,15 +18,18 @@ func (c *conn) proxyVersion() ProxyVersion {
 }
 
 // announce puts a PROXY header before the bytes that the server gets, if it
-// wants one: every server that is tried gets it whole.
+// wants one: every server that is tried gets it whole. It comes right after the
+// hello was parsed, and goes along with the hello into another process.
 func (l *loop) announce(c *conn) {
 	v := c.proxyVersion()
 	if v == ProxyOff {
 		return
 	}
 	says := announcement{c.client, c.localAddr()}
-	first, _, _ := strings.Cut(c.alpn, ",")
-	x := values{authority: c.name, alpn: first, id: fmt.Sprintf("%x-%d", l.eng.start.UnixNano(), c.id)}
+	x := values{authority: c.name, id: fmt.Sprintf("%x-%d", l.eng.start.UnixNano(), c.id)}
+	if c.tls { // else the loop's hello is another connection's
+		x.alpn = string(l.hello.Offer().First())
+	}
 	header, err := formatProxyHeader(v, says, x)
 	if err != nil { // of what? addresses and names are valid
 		l.eng.log().Error("make a PROXY header", "error", err)

@@ -14,7 +14,7 @@ type Record struct {
 	Client     netip.AddrPort // zero for a unix peer
 	Listener   string
 	ServerName string // normalised; "" when the hello had none; an IP literal or a bad name as it was sent
-	ALPN       string // offered values joined by commas, in order
+	ALPN       string // offered values in order, joined by commas; a comma in a value is %2C, a percent sign %25. Cut at about 250 bytes
 	Route      string // label of the route, "" when none was reached
 	Pool       string
 	Server     string // identity of the server that answered, or was tried last

@@ -22,7 +22,7 @@ func (l *loop) routeHello(c *conn) {
 		l.finish(c, Culvert, ReasonClosedByRoute)
 	case Handle:
 		c.pool = c.route.Pool
-		l.handle(c, c.route.Handler)
+		l.handle(c, c.route.Handler, h.Offer())
 	case Forward:
 		c.pool = c.route.Pool
 		// Bytes behind the hello are early data or will be answered by
@@ -32,22 +32,41 @@ func (l *loop) routeHello(c *conn) {
 	}
 }
 
-// alpnOf joins the offered protocols with commas, as many as are worth
-// keeping for the life of a connection.
+// alpnOf returns the text of a record for the offered protocols: as many as
+// are worth keeping for the life of a connection, joined with commas. It is not
+// for decisions, which need all of them.
 func (l *loop) alpnOf(h *sniff.Hello) string {
 	var list [64]byte
 	b := list[:0]
 	for p := range h.Protocols {
-		if len(b)+1+len(p) > maxInternedLen {
-			break // a record holds what a reader can use
-		}
-		if len(b) > 0 {
+		before := len(b)
+		if before > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, p...)
+		b = appendProtocol(b, p)
+		if len(b) > maxInternedLen {
+			b = b[:before]
+			break
+		}
 	}
 	if len(b) == 0 {
 		return ""
 	}
 	return l.names.get(b)
+}
+
+// appendProtocol appends a protocol with the comma and the percent sign
+// encoded, as RFC 7639 section 2.2 does: a list is split at commas.
+func appendProtocol(b, protocol []byte) []byte {
+	for _, x := range protocol {
+		switch x {
+		case ',':
+			b = append(b, "%2C"...)
+		case '%':
+			b = append(b, "%25"...)
+		default:
+			b = append(b, x)
+		}
+	}
+	return b
 }

@@ -23,7 +23,7 @@ type Hello struct {
 	// Lists as they are on the wire, checked but without their lengths.
 	cipherSuites []byte
 	extensions   []byte
-	alpn         []byte
+	alpn         ProtocolList
 	versions     []byte
 	signatures   []byte
 
@@ -48,24 +48,16 @@ func (h *Hello) ECHState() string {
 	return "none"
 }
 
+// Offer returns the ALPN list. It aliases the input: Clone keeps it for longer.
+func (h *Hello) Offer() ProtocolList { return h.alpn }
+
 // OffersALPN reports whether proto is in the client's ALPN list (RFC 7301).
-func (h *Hello) OffersALPN(proto string) bool {
-	for p := range h.Protocols {
-		if string(p) == proto {
-			return true
-		}
-	}
-	return false
-}
+func (h *Hello) OffersALPN(proto string) bool { return h.alpn.OffersALPN(proto) }
 
 // Protocols is an iterator over the ALPN list in the client's order:
 //
 //	for proto := range h.Protocols
-func (h *Hello) Protocols(yield func(proto []byte) bool) {
-	r := reader{rest: h.alpn}
-	for !r.empty() && yield(r.vec8()) {
-	}
-}
+func (h *Hello) Protocols(yield func(proto []byte) bool) { h.alpn.All(yield) }
 
 // ALPN returns a copy of the ALPN list; it is nil if there is none.
 func (h *Hello) ALPN() []string {
