@@ -62,7 +62,7 @@ func (k *catalog) enter(cfg *Config) sizes {
 }
 
 func (k *catalog) enterPool(p *Pool) {
-	p.ids, p.budget = nil, new(limit.Budget)
+	p.ids, p.budget, p.dialer = nil, new(limit.Budget), NewDialer(p, ProxyInherit)
 	for _, s := range p.Balancer.Servers() {
 		p.ids = append(p.ids, number(k.servers, refOf(s)))
 	}

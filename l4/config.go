@@ -129,6 +129,7 @@ type Pool struct {
 
 	// Of an engine's own copy.
 	budget *limit.Budget
+	dialer *Dialer
 	ids    []int // of its servers in the engine's counters
 }
 

@@ -35,12 +35,14 @@ type Handled struct {
 	Client   netip.AddrPort // as a PROXY header said; zero for a unix peer
 	Local    netip.AddrPort // where it connected to, likewise
 	Deadline time.Time      // of the hello, and of the handshake with it; zero: none
+	ID       string         // of the connection, different from all others on any machine
 
 	eng    *Engine
 	loop   *loop
 	ref    ref
 	table  *Table // nil: the listener has no routes
 	route  *Route
+	name   string             // as the record has it
 	offer  sniff.ProtocolList // of the hello, complete; nil: none, or no hello was read
 	prefix []byte             // read, and not taken yet
 
@@ -69,7 +71,7 @@ func (l *loop) handle(c *conn, h Handler, offer sniff.ProtocolList) {
 		l.poll.Del(fd)
 	}
 	x := &Handled{
-		Client: c.client, Local: c.localAddr(),
+		Client: c.client, Local: c.localAddr(), ID: l.eng.uniqueID(c.id), name: c.name,
 		eng: l.eng, loop: l, ref: c.ref(), table: c.from.cfg.Table, route: c.route, offer: bytes.Clone(offer),
 	}
 	if c.from.cfg.Table != nil {
@@ -184,6 +186,11 @@ func (x *Handled) Fail(r Reason) {
 	if x.cut() {
 		x.finish(r)
 	}
+}
+
+// Caller returns what a server may be told of the client.
+func (x *Handled) Caller() Caller {
+	return Caller{Client: x.Client, Local: x.Local, Name: x.name, ALPN: string(x.offer.First()), ID: x.ID}
 }
 
 // Served notes which server answered last.

@@ -54,8 +54,6 @@ type loop struct {
 	counters  counters
 	busy      int // turns since the goroutine last waited
 
-	sourceTurn uint32 // whose turn it is among a pool's source addresses
-
 	mail     mailbox
 	draining bool
 	stopped  bool

@@ -132,7 +132,7 @@ func (l *loop) finishDecided(c *conn) { l.finish(c, c.bye.by, c.bye.reason) }
 
 // connectDeadline is when the attempt that is under way must be connected.
 func (l *loop) connectDeadline(c *conn) (time.Duration, *wheel) {
-	return c.attemptDeadline(cmp.Or(c.pool.ConnectTimeout, DefaultConnectTimeout)), &l.fine
+	return c.attemptDeadline(c.pool.connectTimeout()), &l.fine
 }
 
 // relayOrSettleDeadline is when the server must have answered, and after that

@@ -118,24 +118,39 @@ const (
 	ProxyV2 // and server name, ALPN, unique ID and checksum
 )
 
-// values are what a version 2 header says beside the addresses.
-type values struct{ authority, alpn, id string }
+// Caller is what a server may be told of the client that it is dialed for. The
+// zero value is culvert itself.
+type Caller struct {
+	Client netip.AddrPort // invalid: on a unix socket
+	Local  netip.AddrPort // where the client connected to
+	Name   string         // the server name of its hello; "": none
+	ALPN   string         // the protocol that its hello offers first; "": none
+	ID     string         // of its connection, see Handled.ID
+}
 
-// formatProxyHeader returns the header that says a.
-func formatProxyHeader(v ProxyVersion, a announcement, x values) ([]byte, error) {
+// proxyHeader returns the header of a connection for c, which the caller owns;
+// nil for none. One for culvert itself is LOCAL, or UNKNOWN in version 1: there
+// is no client to tell of, so that it has a checksum and no other value.
+func proxyHeader(v ProxyVersion, c Caller) ([]byte, error) {
+	if v <= ProxyOff {
+		return nil, nil
+	}
 	h := &proxyproto.Header{Version: 1, Command: proxyproto.PROXY, TransportProtocol: proxyproto.UNSPEC}
-	if a.client.IsValid() && a.local.IsValid() {
+	if c == (Caller{}) {
+		h.Command = proxyproto.LOCAL
+	}
+	if c.Client.IsValid() && c.Local.IsValid() {
 		h.TransportProtocol = proxyproto.TCPv6
-		if a.client.Addr().Is4() && a.local.Addr().Is4() {
+		if c.Client.Addr().Is4() && c.Local.Addr().Is4() {
 			h.TransportProtocol = proxyproto.TCPv4
 		}
-		h.SourceAddr, h.DestinationAddr = net.TCPAddrFromAddrPort(a.client), net.TCPAddrFromAddrPort(a.local)
+		h.SourceAddr, h.DestinationAddr = net.TCPAddrFromAddrPort(c.Client), net.TCPAddrFromAddrPort(c.Local)
 	}
 	if v == ProxyV1 {
 		return h.Format()
 	}
 	h.Version = 2
-	if err := h.SetTLVs(x.list()); err != nil {
+	if err := h.SetTLVs(c.values()); err != nil {
 		return nil, err
 	}
 	b, err := h.Format()
@@ -147,34 +162,21 @@ func formatProxyHeader(v ProxyVersion, a announcement, x values) ([]byte, error)
 	return b, nil
 }
 
-// list returns the values that there are, and room for a checksum.
-func (x values) list() []proxyproto.TLV {
+// values returns what a version 2 header says beside the addresses, and room
+// for a checksum.
+func (c Caller) values() []proxyproto.TLV {
 	var all []proxyproto.TLV
 	for _, v := range []struct {
 		kind proxyproto.PP2Type
 		text string
 	}{
-		{proxyproto.PP2_TYPE_ALPN, x.alpn},
-		{proxyproto.PP2_TYPE_AUTHORITY, x.authority},
-		{proxyproto.PP2_TYPE_UNIQUE_ID, x.id},
+		{proxyproto.PP2_TYPE_ALPN, c.ALPN},
+		{proxyproto.PP2_TYPE_AUTHORITY, c.Name},
+		{proxyproto.PP2_TYPE_UNIQUE_ID, c.ID},
 	} {
 		if v.text != "" {
 			all = append(all, proxyproto.TLV{Type: v.kind, Value: []byte(v.text)})
 		}
 	}
 	return append(all, proxyproto.TLV{Type: proxyproto.PP2_TYPE_CRC32C, Value: make([]byte, crcSize)})
-}
-
-// ProxyLocal is the header of a connection that culvert makes for itself, such
-// as a health check. The caller owns it.
-func ProxyLocal(v ProxyVersion) []byte {
-	h := proxyproto.Header{Version: 2, Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}
-	if v == ProxyV1 {
-		h.Version = 1
-	}
-	b, err := h.Format()
-	if err != nil {
-		panic("l4: a constant PROXY header: " + err.Error())
-	}
-	return b
 }

@@ -94,9 +94,9 @@ func TestParseProxyHeaderRefuses(t *testing.T) {
 	}
 }
 
-// TestFormatProxyHeader: what is written says what it was told, and the
-// checksum holds until a bit changes.
-func TestFormatProxyHeader(t *testing.T) {
+// TestProxyHeader: what is written says what it was told, and the checksum
+// holds until a bit changes.
+func TestProxyHeader(t *testing.T) {
 	v4, v6 := netip.MustParseAddrPort("192.0.2.7:56324"), netip.MustParseAddrPort("[2001:db8::7]:443")
 	tests := []struct {
 		name string
@@ -110,7 +110,7 @@ func TestFormatProxyHeader(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, v := range []ProxyVersion{ProxyV1, ProxyV2} {
-			b, err := formatProxyHeader(v, tt.says, values{"chat.example.com", "h2", "7-1"})
+			b, err := proxyHeader(v, Caller{tt.says.client, tt.says.local, "chat.example.com", "h2", "7-1"})
 			if err != nil {
 				t.Fatal(tt.name, err)
 			}
@@ -143,12 +143,23 @@ func checkSums(t *testing.T, b []byte) {
 	}
 }
 
-func TestProxyLocal(t *testing.T) {
-	if got := string(ProxyLocal(ProxyV1)); got != "PROXY UNKNOWN\r\n" {
-		t.Errorf("version 1: %q", got)
+// TestProxyHeaderForItself: there is no client to tell of, and version 2 has a
+// checksum, which was computed with another program.
+func TestProxyHeaderForItself(t *testing.T) {
+	tests := []struct {
+		name    string
+		version ProxyVersion
+		want    string
+	}{
+		{"off", ProxyOff, ""},
+		{"version 1", ProxyV1, "PROXY UNKNOWN\r\n"},
+		{"version 2", ProxyV2, v2(0x20, 0x00, crc+"\xa9\xb8\x7e\x8f")},
 	}
-	if got := string(ProxyLocal(ProxyV2)); got != v2(0x20, 0x00, "") {
-		t.Errorf("version 2: %q", got)
+	for _, tt := range tests {
+		got, err := proxyHeader(tt.version, Caller{})
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%s: got %q, %v, want %q", tt.name, got, err, tt.want)
+		}
 	}
 }
 

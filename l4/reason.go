@@ -1,8 +1,11 @@
 package l4
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"syscall"
+	"time"
 
 	"culvert/balancer"
 	"culvert/l4/socket"
@@ -48,4 +51,30 @@ func brokenReason(e socket.Errno) Reason {
 		return ReasonStalled
 	}
 	return ReasonReset
+}
+
+// ConnectTimeoutError says that a Dialer had no connection within its pool's
+// ConnectTimeout. It is a context.DeadlineExceeded.
+type ConnectTimeoutError struct{ After time.Duration }
+
+func (e *ConnectTimeoutError) Error() string { return fmt.Sprintf("no connection within %s", e.After) }
+
+// Is makes it a context.DeadlineExceeded.
+func (e *ConnectTimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// Timeout reports true, as that of a context.DeadlineExceeded.
+func (e *ConnectTimeoutError) Timeout() bool { return true }
+
+// DialReason returns the Reason of a Dialer's error; "" for nil.
+func DialReason(err error) Reason {
+	var e socket.Errno
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return ReasonConnectTimeout
+	case errors.As(err, &e):
+		return connectReason(e)
+	}
+	return ReasonConnectFailed
 }

@@ -1,31 +1,41 @@
 package l4
 
 import (
+	"net/netip"
 	"syscall"
 
 	"culvert/l4/socket"
 )
 
-// dialFrom dials c's server from the address that the pool says: the client's
-// own, or one of several in turn. When that one has no port left for this
-// server, or is of another family, the next may do.
-func (l *loop) dialFrom(c *conn) (fd int, done bool, e socket.Errno) {
-	how := socket.Dialing{TalksFirst: len(c.search.hello) > 0}
-	sources := c.pool.Sources
+// eachSource calls dial with one source address after the other, beginning
+// with the next in the rotation, until one has a port left for the server and
+// is of its family. A client's own address is the only one for it; without a
+// client there is none, and the kernel chooses.
+func (d *Dialer) eachSource(client netip.Addr, dial func(socket.Dialing) socket.Errno) {
+	sources := d.pool.Sources
 	switch {
-	case c.pool.Transparent:
-		how.Source, how.Transparent = c.client.Addr(), true
-		fallthrough
+	case d.pool.Transparent && client.IsValid():
+		dial(socket.Dialing{Source: client, Transparent: true})
+		return
 	case len(sources) == 0:
-		return socket.Dial(c.target(), how)
+		dial(socket.Dialing{})
+		return
 	}
-	for range sources {
-		l.sourceTurn++
-		how.Source = sources[l.sourceTurn%uint32(len(sources))]
-		fd, done, e = socket.Dial(c.target(), how)
-		if e != syscall.EADDRNOTAVAIL && e != syscall.EAFNOSUPPORT {
-			break
+	first := uint64(d.next.Add(1))
+	for i := range uint64(len(sources)) {
+		source := sources[(first+i)%uint64(len(sources))]
+		if e := dial(socket.Dialing{Source: source}); e != syscall.EADDRNOTAVAIL && e != syscall.EAFNOSUPPORT {
+			return
 		}
 	}
+}
+
+// dialFrom starts to connect to c's server, as its pool's Dialer says.
+func (l *loop) dialFrom(c *conn) (fd int, done bool, e socket.Errno) {
+	c.pool.dialer.eachSource(c.client.Addr(), func(how socket.Dialing) socket.Errno {
+		how.TalksFirst = len(c.search.hello) > 0
+		fd, done, e = socket.Dial(c.target(), how)
+		return e
+	})
 	return fd, done, e
 }

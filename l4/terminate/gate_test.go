@@ -158,6 +158,7 @@ type pipeConn struct {
 }
 
 func (*pipeConn) Leads(string) bool { return true }
+func (*pipeConn) Peer() Client      { return Client{} }
 func (*pipeConn) Served(string)     {}
 
 func (c *pipeConn) Refuse(err error) {

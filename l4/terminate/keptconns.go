@@ -1,7 +1,6 @@
 package terminate
 
 import (
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +21,7 @@ type connKey struct {
 	server, address string
 	tls             bool
 	name            string // that the server's certificate is for
-	client, local   netip.AddrPort
+	client          Client // its connection's ID too: its address may be another's later
 }
 
 // keptConns are connections that are free. The zero value has none. It is safe

@@ -221,6 +221,8 @@ func TestKeys(t *testing.T) {
 	client := func(addr, name string) Client { return Client{Addr: netip.MustParseAddrPort(addr), Name: name} }
 	one, two := client("192.0.2.9:1", chat), client("192.0.2.9:2", chat)
 	renamed := client("192.0.2.9:1", alias)
+	reconnected := one
+	reconnected.ID = "2"
 	plain, told := &Upstream{}, &Upstream{PerClient: true}
 	for _, tt := range []struct {
 		name string
@@ -230,6 +232,7 @@ func TestKeys(t *testing.T) {
 		{"two clients", attempt{plain, servers[0], one}, attempt{plain, servers[0], two}, true},
 		{"two clients, told", attempt{told, servers[0], one}, attempt{told, servers[0], two}, false},
 		{"one client, told", attempt{told, servers[0], one}, attempt{told, servers[0], one}, true},
+		{"one client's next connection, told", attempt{told, servers[0], one}, attempt{told, servers[0], reconnected}, false},
 		{"told, and not", attempt{told, servers[0], one}, attempt{plain, servers[0], one}, false},
 		{"another name at the address", attempt{plain, servers[0], one}, attempt{plain, servers[1], one}, false},
 		{"another address", attempt{plain, servers[0], one}, attempt{plain, servers[2], one}, false},

@@ -1,7 +1,9 @@
 package terminate
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -9,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -131,12 +132,12 @@ func (s *Server) trip(x *exchange, in, out *http.Request, b *body) (res *http.Re
 	return res, err
 }
 
-func clientOf(r *http.Request) Client {
-	c := Client{Name: r.TLS.ServerName}
-	c.Addr, _ = netip.ParseAddrPort(r.RemoteAddr) // none for a unix peer
-	if at, ok := connOf(r.Context()).LocalAddr().(*net.TCPAddr); ok {
-		c.Local = at.AddrPort()
-	}
+func clientOf(r *http.Request) Client { return peerOf(connOf(r.Context()), r.TLS) }
+
+// peerOf returns the client of a connection whose handshake is over.
+func peerOf(conn Conn, state *tls.ConnectionState) Client {
+	c := conn.Peer()
+	c.Name = cmp.Or(c.Name, state.ServerName)
 	return c
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/netip"
 )
 
 // relayRaw gives what is inside TLS to a server as it is.
@@ -14,11 +13,7 @@ func (s *Server) relayRaw(conn *tls.Conn, c Conn, state *tls.ConnectionState) {
 		_ = conn.Close()
 		return
 	}
-	from := Client{Name: state.ServerName}
-	from.Addr, _ = netip.ParseAddrPort(c.RemoteAddr().String())
-	if at, ok := c.LocalAddr().(*net.TCPAddr); ok {
-		from.Local = at.AddrPort()
-	}
+	from := peerOf(c, state)
 	x := &exchange{server: s}
 	var server net.Conn
 	var by *attempt

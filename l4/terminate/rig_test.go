@@ -83,6 +83,13 @@ func (c *rigConn) Leads(host string) bool {
 	return err == nil && (string(name) == chat || string(name) == alias)
 }
 
+// Peer has the connection's addresses, and an ID that they make.
+func (c *rigConn) Peer() Client {
+	x := Client{Addr: c.RemoteAddr().(*net.TCPAddr).AddrPort(), Local: c.LocalAddr().(*net.TCPAddr).AddrPort(), ALPN: "first"}
+	x.ID = x.Addr.String() + "-" + x.Local.String()
+	return x
+}
+
 func (c *rigConn) Served(server string) {
 	c.rig.mu.Lock()
 	defer c.rig.mu.Unlock()

@@ -18,6 +18,9 @@ type Conn interface {
 	// Leads reports whether a client that had asked for host would be served
 	// by the same Server.
 	Leads(host string) bool
+	// Peer returns what servers may be told of the client. An empty Name is
+	// taken from the handshake.
+	Peer() Client
 	// Served notes which server of the pool answered last.
 	Served(server string)
 	// Refuse closes the connection, whose handshake failed.

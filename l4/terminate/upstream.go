@@ -34,11 +34,13 @@ type Upstream struct {
 	PerClient bool
 }
 
-// Client is who asks.
+// Client is the client of a connection.
 type Client struct {
 	Addr  netip.AddrPort // zero for a unix peer
 	Local netip.AddrPort // where it connected to
-	Name  string         // that it asked for
+	Name  string         // the server name that it asked for
+	ALPN  string         // the protocol that it offered first; "": none
+	ID    string         // of its connection, different from all others
 }
 
 // errNoServer is that a request found no server to ask.
@@ -124,7 +126,7 @@ func (a *attempt) key() connKey {
 		key.tls, key.name = true, a.tlsName()
 	}
 	if a.upstream.PerClient {
-		key.client, key.local = a.client.Addr, a.client.Local
+		key.client = a.client
 	}
 	return key
 }

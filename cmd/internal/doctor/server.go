@@ -66,9 +66,9 @@ func (s *site) newServer(member *balancer.Server) *server {
 }
 
 // dial connects as culvert does for itself, with what the pool says of source
-// addresses and PROXY headers.
+// addresses, PROXY headers and the time that it may take.
 func (s *server) dial(ctx context.Context) (net.Conn, error) {
-	return s.site.Pool.Dial(ctx, s.member, l4.Caller{})
+	return s.site.dialer.Dial(ctx, s.member, l4.Caller{})
 }
 
 func (s *server) whyAbsent() *line {
@@ -208,6 +208,9 @@ func (s *server) target() string {
 func reason(err error) string {
 	if e := (*url.Error)(nil); errors.As(err, &e) {
 		err = e.Err
+	}
+	if e := (*l4.ConnectTimeoutError)(nil); errors.As(err, &e) {
+		return e.Error()
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Sprintf("no answer within %s", probeTimeout)

@@ -26,12 +26,13 @@ type site struct {
 	sni      string   // that requests to the servers ask for
 	identity []tls.Certificate
 	roots    *x509.CertPool // nil: the system's
+	dialer   *l4.Dialer
 	servers  []*server
 	now      func() time.Time
 }
 
 func (d Doctor) newSite(from config.Site, cfg *l4.Config) *site {
-	s := &site{Site: from, config: cfg, now: d.Now, roots: d.Roots}
+	s := &site{Site: from, config: cfg, now: d.Now, roots: d.Roots, dialer: l4.NewDialer(from.Pool, l4.ProxyInherit)}
 	s.url, s.named = s.address()
 	s.tls, s.sni = s.speaksTLS(), s.url.Hostname()
 	for _, w := range s.Ways {

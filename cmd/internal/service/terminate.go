@@ -39,7 +39,7 @@ type served struct {
 	of      *terminators
 	running map[string]*terminator
 	sending map[string]*terminate.Redirector
-	pools   map[*terminator]*l4.Pool
+	routes  map[*terminator]*l4.Route
 	fresh   []*terminator
 }
 
@@ -47,7 +47,7 @@ type served struct {
 // theirs, and with it the connections to their servers. It ends with a call of
 // commit or of discard.
 func (t *terminators) prepare(file *config.File, cfg *l4.Config) (*served, error) {
-	next := &served{of: t, running: map[string]*terminator{}, sending: map[string]*terminate.Redirector{}, pools: map[*terminator]*l4.Pool{}}
+	next := &served{of: t, running: map[string]*terminator{}, sending: map[string]*terminate.Redirector{}, routes: map[*terminator]*l4.Route{}}
 	for _, x := range file.Terminations(cfg) {
 		by := t.running[x.Key]
 		if by == nil || !reflect.DeepEqual(by.settings, x.Settings) {
@@ -61,7 +61,7 @@ func (t *terminators) prepare(file *config.File, cfg *l4.Config) (*served, error
 		next.running[x.Key] = by
 		for _, r := range x.Routes {
 			r.Handler = by
-			next.pools[by] = r.Pool
+			next.routes[by] = r
 		}
 	}
 	for ln, port := range file.Redirects(cfg) {
@@ -88,13 +88,13 @@ func (n *served) discard() {
 
 // commit puts the servers of cfg behind the routes, and has the clients of
 // those that changed come back on new connections.
-func (n *served) commit(upstream func(*l4.Pool, *config.Encrypt) *terminate.Upstream) {
+func (n *served) commit(upstream func(*l4.Route, *config.Encrypt) *terminate.Upstream) {
 	t := n.of
 	if len(n.running) > 0 {
 		paceCollector()
 	}
-	for x, pool := range n.pools {
-		x.server.SetUpstream(upstream(pool, x.settings.Encrypt))
+	for x, route := range n.routes {
+		x.server.SetUpstream(upstream(route, x.settings.Encrypt))
 	}
 	for key, x := range t.running {
 		if n.running[key] != x {

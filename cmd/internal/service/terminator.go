@@ -39,6 +39,12 @@ func (x *terminator) retire() {
 // clientConn is a connection as the terminate package wants it.
 type clientConn struct{ *l4.Handled }
 
+// Peer is terminate.Conn's.
+func (c clientConn) Peer() terminate.Client {
+	x := c.Caller()
+	return terminate.Client{Addr: x.Client, Local: x.Local, Name: x.Name, ALPN: x.ALPN, ID: x.ID}
+}
+
 // Refuse is terminate.Conn's.
 func (c clientConn) Refuse(err error) {
 	why := l4.ReasonHandshake

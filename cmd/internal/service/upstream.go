@@ -13,17 +13,19 @@ import (
 )
 
 // upstream is the pool of a route as its terminator sees it.
-func (s *Service) upstream(p *l4.Pool, e *config.Encrypt) *terminate.Upstream {
+func (s *Service) upstream(r *l4.Route, e *config.Encrypt) *terminate.Upstream {
+	p := r.Pool
 	if p == nil {
 		return nil
 	}
+	d := l4.NewDialer(p, r.SendProxy)
 	return &terminate.Upstream{
 		Pool: p.Balancer, Tries: p.MaxTries(), ConnectTimeout: cmp.Or(p.ConnectTimeout, l4.DefaultConnectTimeout), Now: s.clock,
 		Dial: func(ctx context.Context, sv *balancer.Server, c terminate.Client) (net.Conn, error) {
-			return p.Dial(ctx, sv, l4.Caller{Client: c.Addr, Local: c.Local, Name: c.Name})
+			return d.Dial(ctx, sv, l4.Caller{Client: c.Addr, Local: c.Local, Name: c.Name, ALPN: c.ALPN, ID: c.ID})
 		},
 		Outcome:   func(sv *balancer.Server, err error) { s.watchers.Load().outcome(sv, l4.DialReason(err)) },
-		PerClient: p.PerClient(),
+		PerClient: d.PerClient(),
 		TLS:       towards(e),
 	}
 }

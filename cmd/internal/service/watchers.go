@@ -2,15 +2,12 @@ package service
 
 import (
 	"context"
-	"net"
-	"strconv"
 	"time"
 
 	"culvert/balancer"
 	"culvert/cmd/internal/config"
 	"culvert/health"
 	"culvert/l4"
-	"culvert/l4/socket"
 )
 
 // watchers find out how the servers of all pools do.
@@ -93,40 +90,16 @@ func markUnresolved(p *l4.Pool, now time.Duration) {
 // have no address.
 func subjects(p config.PoolHealth) []health.Subject {
 	var all []health.Subject
-	for i, s := range p.Pool.Balancer.Servers() {
+	d := l4.NewDialer(p.Pool, l4.ProxyInherit)
+	for _, s := range p.Pool.Balancer.Servers() {
 		if s.Causes()&(balancer.Configured|balancer.Unresolved) == 0 {
 			all = append(all, health.Subject{
-				Server: s, Dial: dialer(p.Pool, p.Pool.Targets[i].Addr(), p.Probes.Port),
+				Server: s, Dial: d.Probe(s, p.Probes.Port),
 				Check: p.Probes.Check, Deep: p.Probes.Deep, Every: p.Probes.DeepPace,
 			})
 		}
 	}
 	return all
-}
-
-// dialer connects to a server, or to another port of it, and says that it does
-// so for culvert itself where the server expects a PROXY header.
-func dialer(p *l4.Pool, a socket.Addr, port uint16) health.Dial {
-	network, address := "tcp", a.String()
-	switch {
-	case a.IsUnix():
-		network, address = "unix", a.Path()
-	case port != 0:
-		address = net.JoinHostPort(a.AddrPort().Addr().String(), strconv.Itoa(int(port)))
-	}
-	var d net.Dialer
-	d.SetMultipathTCP(false) // it has no TCP_USER_TIMEOUT
-	return func(ctx context.Context) (net.Conn, error) {
-		c, err := d.DialContext(ctx, network, address)
-		if err != nil || p.SendProxy <= l4.ProxyOff {
-			return c, err
-		}
-		if _, err := c.Write(l4.ProxyLocal(p.SendProxy)); err != nil {
-			_ = c.Close()
-			return nil, err
-		}
-		return c, nil
-	}
 }
 
 // ejections are the servers that are ejected now.
