@@ -107,7 +107,7 @@ func TestServersGetTheFirstProtocolExactly(t *testing.T) {
 	for _, first := range []string{"h2", "a,b", "a%2Cb", longProtocols(1)[0]} {
 		c := r.dial(0)
 		_, _ = c.Write(helloFor(t, &tls.Config{ServerName: chat, InsecureSkipVerify: true, NextProtos: []string{first, "http/1.1"}}))
-		if x := <-got; x.alpn != first || !x.summed {
+		if x := told(t, got); x.alpn != first || !x.summed {
 			t.Errorf("the server got %q, checksum %t, want %q", x.alpn, x.summed, first)
 		}
 		c.Close()

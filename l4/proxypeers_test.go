@@ -2,6 +2,7 @@ package l4
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -68,10 +69,10 @@ func (r *rig) awaitRecord(name, client string) {
 	r.t.Fatalf("%s: no record of the client %s", name, client)
 }
 
-// TestPROXYToPeers: nginx and HAProxy learn from it who the client is, and
-// HAProxy the name that it asked for and the connection's ID; it checks the
-// checksum.
-func TestPROXYToPeers(t *testing.T) {
+// proxyPeers starts an nginx and an HAProxy that expect a PROXY header before
+// TLS, and answer with what it says.
+func proxyPeers(t *testing.T) (nginx, haproxy string) {
+	t.Helper()
 	program.Need(t, "nginx", "haproxy")
 	cert, key := pemFiles(t)
 	both := filepath.Join(t.TempDir(), "both.pem")
@@ -86,7 +87,7 @@ func TestPROXYToPeers(t *testing.T) {
 	if err := os.WriteFile(both, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	nginx, haproxy := freeAddr(t), freeAddr(t)
+	nginx, haproxy = freeAddr(t), freeAddr(t)
 	startNginx(t, nginx, fmt.Sprintf(`http { access_log off;
 server { listen %s ssl proxy_protocol; ssl_certificate %s; ssl_certificate_key %s;
 location / { return 200 "$proxy_protocol_addr:$proxy_protocol_port $proxy_protocol_server_port"; } } }`, nginx, cert, key))
@@ -95,6 +96,14 @@ location / { return 200 "$proxy_protocol_addr:$proxy_protocol_port $proxy_protoc
   bind %s accept-proxy ssl crt %s
   http-request return status 200 content-type text/plain lf-string "%%[src]:%%[src_port] %%[dst_port] %%[fc_pp_authority] %%[fc_pp_unique_id]"
 `, haproxy, both))
+	return nginx, haproxy
+}
+
+// TestPROXYToPeers: nginx and HAProxy learn from it who the client is, and
+// HAProxy the name that it asked for and the connection's ID; it checks the
+// checksum.
+func TestPROXYToPeers(t *testing.T) {
+	nginx, haproxy := proxyPeers(t)
 	for _, v := range []ProxyVersion{ProxyV1, ProxyV2} {
 		for _, peer := range []string{nginx, haproxy} {
 			pool := roundRobin(t, peer)
@@ -114,6 +123,44 @@ location / { return 200 "$proxy_protocol_addr:$proxy_protocol_port $proxy_protoc
 				}
 			}
 		}
+	}
+}
+
+// TestDialerToPeers: nginx and HAProxy take the header of a client that a
+// Handler has, and one for culvert itself, which names no client.
+func TestDialerToPeers(t *testing.T) {
+	nginx, haproxy := proxyPeers(t)
+	const client = "192.0.2.7:56324 443"
+	tests := []struct {
+		name, peer string
+		version    ProxyVersion
+		caller     Caller
+		want       string // SOURCE stands for the address of the socket
+	}{
+		{"nginx, version 1", nginx, ProxyV1, aCaller, client},
+		{"nginx, version 2", nginx, ProxyV2, aCaller, client},
+		{"nginx, probe, version 1", nginx, ProxyV1, Caller{}, ": "},
+		{"nginx, probe, version 2", nginx, ProxyV2, Caller{}, ": "},
+		{"haproxy, version 1", haproxy, ProxyV1, aCaller, client + "  "},
+		{"haproxy, version 2", haproxy, ProxyV2, aCaller, client + " " + chat + " 7-1"},
+		{"haproxy, probe, version 1", haproxy, ProxyV1, Caller{}, "SOURCE  "},
+		{"haproxy, probe, version 2", haproxy, ProxyV2, Caller{}, "SOURCE  "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := from(roundRobin(t, tt.peer), "127.0.0.5")
+			p.SendProxy = tt.version
+			raw, err := NewDialer(p, ProxyInherit).Dial(t.Context(), p.Balancer.Servers()[0], tt.caller)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer raw.Close()
+			port := strings.TrimPrefix(tt.peer, "127.0.0.1:")
+			want := strings.ReplaceAll(tt.want, "SOURCE", fmt.Sprintf("%s %s", raw.LocalAddr(), port))
+			if got := askHTTP(t, tls.Client(raw, &tls.Config{ServerName: chat, InsecureSkipVerify: true})); got != want {
+				t.Errorf("it saw %q, want %q", got, want)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/pires/go-proxyproto"
 
@@ -42,6 +43,18 @@ func introduced(t testing.TB, got chan<- introduction, serve func(net.Conn)) *or
 		got <- x
 		serve(c)
 	})
+}
+
+// told waits for the next introduction.
+func told(t testing.TB, got <-chan introduction) introduction {
+	t.Helper()
+	select {
+	case x := <-got:
+		return x
+	case <-time.After(patience):
+		t.Fatal("no server was dialed in time")
+		panic("unreachable")
+	}
 }
 
 // introductionOf reads the header b that came from a peer.

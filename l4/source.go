@@ -21,7 +21,7 @@ func (d *Dialer) eachSource(client netip.Addr, dial func(socket.Dialing) socket.
 		dial(socket.Dialing{})
 		return
 	}
-	first := uint64(d.next.Add(1))
+	first := uint64(d.next.Add(1) - 1)
 	for i := range uint64(len(sources)) {
 		source := sources[(first+i)%uint64(len(sources))]
 		if e := dial(socket.Dialing{Source: source}); e != syscall.EADDRNOTAVAIL && e != syscall.EAFNOSUPPORT {
