@@ -20,8 +20,8 @@ import (
 
 	"github.com/miekg/dns"
 
-	"culvert/l4/terminate/standin"
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 // strictName is a route that refuses clients without a certificate in the
@@ -46,7 +46,7 @@ func startACME(t *testing.T) *acmeSite {
 	s := &acmeSite{ca: must(authority.New()), dir: t.TempDir(), runProcess: &runProcess{address: freeAddress(t)}}
 	api, management := freeAddress(t), freeAddress(t)
 	s.startPebble(t, api, management)
-	node := must(standin.StartNode(standin.Config{SiteURL: "https://" + siteName}, standin.ServerConfig{Certificate: must(s.ca.Certificate("node.example.com"))}))
+	node := must(mattermosttest.NewNode(mattermosttest.Config{SiteURL: "https://" + siteName}, mattermosttest.ServerConfig{Certificate: must(s.ca.Certificate("node.example.com"))}))
 	t.Cleanup(node.Close)
 	clients := must(authority.New())
 	s.user = *must(clients.CertificateOf("mmuser"))

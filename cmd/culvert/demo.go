@@ -19,7 +19,7 @@ import (
 	"culvert/cmd/internal/accesslog"
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/service"
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
 )
 
 // The demo's names.

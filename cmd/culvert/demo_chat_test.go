@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
 )
 
 func TestChatBusDropsForTheSlowOnly(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/pires/go-proxyproto"
 
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
 )
 
 // passedName is passed through to the server that siteName's requests go to.

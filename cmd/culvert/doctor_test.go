@@ -11,16 +11,16 @@ import (
 	"testing"
 
 	"culvert/cmd/internal/doctor"
-	"culvert/l4/terminate/standin"
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 // doctorSite is a file with two nodes of a site. TLS passes through if
 // they speak it, and ends in culvert if not.
-func doctorSite(t *testing.T, cfg standin.Config, encrypted bool) (file string) {
+func doctorSite(t *testing.T, cfg mattermosttest.Config, encrypted bool) (file string) {
 	t.Helper()
 	s := &site{ca: must(authority.New()), dir: t.TempDir()}
-	var srv standin.ServerConfig
+	var srv mattermosttest.ServerConfig
 	terminate := ""
 	if encrypted {
 		srv.Certificate = must(s.ca.Certificate(siteName))
@@ -28,7 +28,7 @@ func doctorSite(t *testing.T, cfg standin.Config, encrypted bool) (file string) 
 		s.writeCertificate("site")
 		terminate = fmt.Sprintf(", terminate: {certificates: [{certificate: %[1]s/site.pem, key: %[1]s/site.key}]}", s.dir)
 	}
-	nodes := must(standin.StartCluster(2, cfg, srv))
+	nodes := must(mattermosttest.NewCluster(2, cfg, srv))
 	t.Cleanup(nodes.Close)
 	file = filepath.Join(s.dir, "culvert.yaml")
 	text := fmt.Sprintf("listeners: [{address: '127.0.0.1:0', routes: [{server_name: %[1]s, pool: nodes%[2]s}]}]\npools: {nodes: {servers: [%[3]q, %[4]q], site_url: 'https://%[1]s'}}\n",
@@ -54,7 +54,7 @@ func TestDoctorsExitStatus(t *testing.T) {
 		{"both", "http://" + siteName, true, 1, "the scheme is http instead of https"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			file := doctorSite(t, standin.Config{SiteURL: tt.site}, tt.encrypted)
+			file := doctorSite(t, mattermosttest.Config{SiteURL: tt.site}, tt.encrypted)
 			var stderr strings.Builder
 			cmd := exec.Command("culvert", "doctor", file)
 			cmd.Stderr = &stderr
@@ -67,7 +67,7 @@ func TestDoctorsExitStatus(t *testing.T) {
 }
 
 func TestDoctorsJSON(t *testing.T) {
-	file := doctorSite(t, standin.Config{}, false)
+	file := doctorSite(t, mattermosttest.Config{}, false)
 	out, err := exec.Command("culvert", "doctor", "--json", file).Output()
 	if e := (*exec.ExitError)(nil); !errors.As(err, &e) || e.ExitCode() != statusFailed {
 		t.Errorf("got %v, want exit status %d", err, statusFailed)

@@ -22,11 +22,11 @@ var arrows = map[string][]string{
 	"l4":        {"sniff", "balancer", "l4/limit", "l4/socket"},
 	"health":    {"balancer"},
 
-	"l4/terminate":         {"sniff", "balancer", "l4/socket"},
-	"l4/terminate/standin": {},
+	"l4/authority": {},
+	"l4/terminate": {"sniff", "balancer", "l4/socket"},
 
-	"l4/terminate/standin/authority": {},
-	"l4/internal/program":            {},
+	"l4/terminate/mattermosttest": {},
+	"l4/internal/program":         {},
 
 	"bench":         {"bench/load", "bench/measure", "bench/origin", "bench/peer", "bench/result"},
 	"bench/check":   {},
@@ -48,13 +48,16 @@ var wards = map[string][]string{
 	"github.com/prometheus/client_golang": {"cmd/internal/admin"},
 	"github.com/spf13/cobra":              {"cmd/culvert", "cmd/culvert-bench"},
 	"github.com/HdrHistogram":             {"bench/load"},
-	"github.com/coder/websocket":          {"cmd/culvert", "cmd/internal/doctor", "l4/terminate/standin"},
+	"github.com/coder/websocket":          {"cmd/culvert", "cmd/internal/doctor", "l4/terminate/mattermosttest"},
 	"github.com/pires/go-proxyproto":      {"l4"},
 	"github.com/miekg/dns":                {"cmd/internal/resolve"},
 	"github.com/coreos/go-systemd":        {"cmd/culvert", "cmd/internal/service"},
 	"culvert/cmd/internal/service":        {"cmd/culvert"},
-	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/doctor", "cmd/internal/notify", "cmd/internal/service", "health", "l4/terminate", "l4/terminate/standin"},
+	"net/http":                            {"cmd/culvert", "cmd/internal/admin", "cmd/internal/doctor", "cmd/internal/notify", "cmd/internal/service", "health", "l4/terminate", "l4/terminate/mattermosttest"},
 }
+
+// testOnly are the packages that only tests may import.
+var testOnly = []string{"l4/terminate/mattermosttest", "l4/internal/program"}
 
 // TestImportsFollowTheArrows keeps the architecture from drifting: what a
 // package may know about is decided in arrows and wards, not on the way.
@@ -85,6 +88,9 @@ func checkImports(t *testing.T, file, pkg string) {
 			allowed, listed := arrows[pkg]
 			if listed && !slices.Contains(allowed, inner) || !listed && !strings.HasPrefix(pkg, "cmd/") || strings.HasPrefix(inner, "cmd/") && !strings.HasPrefix(pkg, "cmd/") {
 				t.Errorf("%s: package %s may not import %s", file, pkg, inner)
+			}
+			if slices.Contains(testOnly, inner) {
+				t.Errorf("%s: only tests may import %s", file, inner)
 			}
 		}
 		for module, keepers := range wards {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 // The blocks of docs/mattermost.md are run as they stand there, but for names,
@@ -69,7 +69,7 @@ func (r *recipe) add(kind, text string) error {
 	return nil
 }
 
-// nodeSettings are the parts of a config.json that the stand-in knows.
+// nodeSettings are the parts of a config.json that mattermosttest knows.
 type nodeSettings struct {
 	ServiceSettings struct {
 		SiteURL, ListenAddress, ConnectionSecurity, AllowCorsFrom string
@@ -77,7 +77,7 @@ type nodeSettings struct {
 	}
 	ExperimentalSettings struct {
 		ClientSideCertEnable bool
-		ClientSideCertCheck  standin.CertificateLogin
+		ClientSideCertCheck  mattermosttest.CertificateLogin
 	}
 	Office365Settings, GitLabSettings struct {
 		Enable                                                      bool
@@ -196,7 +196,7 @@ func tryVersion(settings string, version int) error {
 	if err := json.Unmarshal([]byte(settings), &s); err != nil {
 		return err
 	}
-	m, err := standin.New(s.config(version))
+	m, err := mattermosttest.NewHandler(s.config(version))
 	if err == nil {
 		m.Close()
 	}
@@ -270,7 +270,7 @@ func checkOneName(x *trial) {
 		}
 	}
 	hook := must(http.NewRequest(http.MethodPost, "https://chat.example.com/hooks/abc", strings.NewReader("{}")))
-	if res := x.do(x.browser(), hook); res.StatusCode != http.StatusNotFound { // the stand-in's
+	if res := x.do(x.browser(), hook); res.StatusCode != http.StatusNotFound { // mattermosttest's
 		x.t.Errorf("a hook: status %d", res.StatusCode)
 	}
 	first := x.secret("first")
@@ -307,7 +307,7 @@ func (x *trial) gate() {
 		x.t.Fatalf("%d requests got to a node, want 1", len(seen))
 	}
 	subject := seen[0].Header.Get("X-SSL-Client-Cert-Subject-DN")
-	if got, want := standin.CertificateEmail(subject), "mmuser@example.com"; got != want || subject != "/C=US/O=Example/CN=mmuser/emailAddress="+want {
+	if got, want := mattermosttest.CertificateEmail(subject), "mmuser@example.com"; got != want || subject != "/C=US/O=Example/CN=mmuser/emailAddress="+want {
 		x.t.Errorf("the node was told %q, in which it finds %q, want %q", subject, got, want)
 	}
 	if got := strings.ReplaceAll(seen[0].Header.Get("X-SSL-Client-Cert"), " ", ""); got != strings.NewReplacer("\n", "", " ", "").Replace(leaf) {
@@ -323,13 +323,13 @@ func (x *trial) gate() {
 
 // checkCustomOAuth: a user is made at the first login, and known at the next.
 func checkCustomOAuth(x *trial) {
-	x.provider.SetUser(standin.Profile{ID: 4711, Username: "maria", Email: "maria@example.com", Name: "Maria"})
+	x.provider.SetUser(mattermosttest.Profile{ID: 4711, Username: "maria", Email: "maria@example.com", Name: "Maria"})
 	for range 2 {
 		if page := x.login("https://chat.example.com/oauth/gitlab/login", http.StatusOK); !strings.Contains(page, `<span id="user">maria</span>`) {
 			x.t.Errorf("after the login:\n%s", page)
 		}
 	}
-	x.provider.SetUser(standin.Profile{ID: 0, Username: "nobody", Email: "nobody@example.com"})
+	x.provider.SetUser(mattermosttest.Profile{ID: 0, Username: "nobody", Email: "nobody@example.com"})
 	res := x.do(x.browser(), must(http.NewRequest(http.MethodGet, "https://chat.example.com/oauth/gitlab/login", nil)))
 	if res.StatusCode != http.StatusInternalServerError {
 		x.t.Errorf("a user with id 0: status %d", res.StatusCode)
@@ -442,7 +442,7 @@ func (x *trial) login(start string, status int) string {
 }
 
 // requests are those of a path that got to a node.
-func (x *trial) requests(path string) (all []standin.Request) {
+func (x *trial) requests(path string) (all []mattermosttest.Request) {
 	for _, node := range x.nodes {
 		for _, r := range node.Requests() {
 			if r.Path == path {

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
 )
 
 // origin is a TLS server that echoes lines.

@@ -20,8 +20,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"culvert/l4/terminate/standin"
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 const (
@@ -36,8 +36,8 @@ const (
 type site struct {
 	*runProcess
 	ca       *authority.CA
-	nodes    standin.Cluster
-	provider *standin.Provider
+	nodes    mattermosttest.Cluster
+	provider *mattermosttest.Provider
 	dir      string
 }
 
@@ -47,18 +47,18 @@ type site struct {
 func startSite(t *testing.T, terminate string) *site {
 	t.Helper()
 	s := &site{ca: must(authority.New()), dir: t.TempDir()}
-	s.provider = standin.NewProvider(standin.ProviderConfig{ClientID: "culvert", ClientSecret: "secret"})
-	provider := must(standin.Serve(s.provider, standin.ServerConfig{Certificate: must(s.ca.Certificate("127.0.0.1"))}))
+	s.provider = mattermosttest.NewProvider(mattermosttest.ProviderConfig{ClientID: "culvert", ClientSecret: "secret"})
+	provider := must(mattermosttest.NewServer(s.provider, mattermosttest.ServerConfig{Certificate: must(s.ca.Certificate("127.0.0.1"))}))
 	t.Cleanup(provider.Close)
-	cfg := standin.Config{
+	cfg := mattermosttest.Config{
 		SiteURL: "https://" + siteName, GitLab: s.provider.Settings(provider.URL()), Version: 11,
 		Client: &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.ca.Pool()}}},
 	}
-	var srv standin.ServerConfig
+	var srv mattermosttest.ServerConfig
 	if terminate == "" {
 		srv.Certificate = must(s.ca.Certificate(siteName))
 	}
-	s.nodes = must(standin.StartCluster(2, cfg, srv))
+	s.nodes = must(mattermosttest.NewCluster(2, cfg, srv))
 	t.Cleanup(s.nodes.Close)
 	s.writeCertificate("site")
 	s.writeSecrets("first: " + secretOne)
@@ -161,7 +161,7 @@ func TestSSOKeepsItsRedirectURI(t *testing.T) {
 			s := startSite(t, terminate)
 			c := s.client()
 			var nodes []string
-			c.Transport = spy{c.Transport, func(res *http.Response) { nodes = append(nodes, res.Header.Get(standin.NodeHeader)) }}
+			c.Transport = spy{c.Transport, func(res *http.Response) { nodes = append(nodes, res.Header.Get(mattermosttest.NodeHeader)) }}
 			c.Transport.(spy).RoundTripper.(*http.Transport).DisableKeepAlives = true // each request may come to another node
 			s.get(c, "/oauth/gitlab/login", "")
 			grants := s.provider.Grants()

@@ -19,8 +19,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"culvert/l4/terminate/standin"
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 // trial is a recipe that runs: its nodes, a provider of logins, and culvert.
@@ -29,8 +29,8 @@ type trial struct {
 	recipe   *recipe
 	dir      string // stands for every directory of the guide
 	ca       *authority.CA
-	provider *standin.Provider
-	nodes    standin.Cluster
+	provider *mattermosttest.Provider
+	nodes    mattermosttest.Cluster
 	consent  bool   // the provider asks with a page
 	identity string // whose certificate browsers have, mmuser; "": none
 
@@ -87,9 +87,9 @@ func (x *trial) writeFile(name string, text []byte) {
 	}
 }
 
-// config is that of a stand-in with these settings.
-func (s *nodeSettings) config(version int) standin.Config {
-	cfg := standin.Config{
+// config is that of a mattermosttest.Handler with these settings.
+func (s *nodeSettings) config(version int) mattermosttest.Config {
+	cfg := mattermosttest.Config{
 		SiteURL: s.ServiceSettings.SiteURL, Version: version, FutureFeatures: true,
 		AllowCorsFrom: s.ServiceSettings.AllowCorsFrom, TrustedProxyIPHeader: s.ServiceSettings.TrustedProxyIPHeader,
 	}
@@ -110,12 +110,12 @@ func (x *trial) startNodes(version int) {
 	if node := `"10.0.0.11` + s.ServiceSettings.ListenAddress + `"`; !strings.Contains(x.recipe.yaml, node) {
 		x.t.Errorf("the nodes listen on %s, which the pool has not", node)
 	}
-	x.provider = standin.NewProvider(standin.ProviderConfig{
+	x.provider = mattermosttest.NewProvider(mattermosttest.ProviderConfig{
 		ClientID:     cmp.Or(s.GitLabSettings.ID, s.Office365Settings.ID, "id"),
 		ClientSecret: cmp.Or(s.GitLabSettings.Secret, s.Office365Settings.Secret, "secret"),
 		RedirectURIs: []string{"https://chat.example.com/signup/gitlab/complete"}, Consent: x.consent,
 	})
-	provider := must(standin.Serve(x.provider, standin.ServerConfig{Certificate: must(x.ca.Certificate("127.0.0.1"))}))
+	provider := must(mattermosttest.NewServer(x.provider, mattermosttest.ServerConfig{Certificate: must(x.ca.Certificate("127.0.0.1"))}))
 	x.t.Cleanup(provider.Close)
 	x.swaps = append(x.swaps, "https://id.example.com", provider.URL(), "office365", "gitlab")
 	cfg := s.config(version)
@@ -125,13 +125,13 @@ func (x *trial) startNodes(version int) {
 		cfg.GitLab.TokenEndpoint, cfg.GitLab.UserAPIEndpoint = x.swap(g.TokenEndpoint), x.swap(g.UserAPIEndpoint)
 	}
 	cfg.Client = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: x.ca.Pool()}}}
-	cfg.Database = &standin.Database{}
-	cfg.Database.AddUser(standin.User{Username: "mmuser", Email: "mmuser@example.com"})
-	var server standin.ServerConfig
+	cfg.Database = &mattermosttest.Database{}
+	cfg.Database.AddUser(mattermosttest.User{Username: "mmuser", Email: "mmuser@example.com"})
+	var server mattermosttest.ServerConfig
 	if s.ServiceSettings.ConnectionSecurity == "TLS" {
 		server.Certificate = must(x.ca.Certificate(siteName))
 	}
-	x.nodes = must(standin.StartCluster(2, cfg, server))
+	x.nodes = must(mattermosttest.NewCluster(2, cfg, server))
 	x.t.Cleanup(x.nodes.Close)
 	for i, node := range x.nodes {
 		for _, port := range []string{"443", "8065"} {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 func TestHeaderNamesMatch(t *testing.T) {
@@ -278,7 +278,7 @@ func TestCertHeadersOnTheWay(t *testing.T) {
 	if !bytes.Equal(fromHeaderPEM(t, h.Get("X-SSL-Client-Cert")), alice.Raw) {
 		t.Error("the certificate did not arrive")
 	}
-	if email := standin.CertificateEmail(h.Get("X-SSL-Client-Cert-Subject-DN")); email != "alice@corp" {
+	if email := mattermosttest.CertificateEmail(h.Get("X-SSL-Client-Cert-Subject-DN")); email != "alice@corp" {
 		t.Errorf("the server finds %q, want alice@corp", email)
 	}
 }

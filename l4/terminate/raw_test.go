@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"culvert/balancer"
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 // Bytes go both ways as they are, whatever they look like.
@@ -27,7 +27,7 @@ func TestRaw(t *testing.T) {
 	var both sync.WaitGroup
 	both.Go(func() {
 		_, _ = io.WriteString(io.MultiWriter(conn, sent), "GET / HTTP/1.1\r\nHost: "+elsewhere+"\r\nContent-Length: x\r\n\r\n\x16\x03\x01")
-		_, _ = io.Copy(io.MultiWriter(conn, sent), standin.FileBody("a", size))
+		_, _ = io.Copy(io.MultiWriter(conn, sent), mattermosttest.FileBody("a", size))
 		_ = conn.CloseWrite()
 	})
 	n, err := io.Copy(got, conn)

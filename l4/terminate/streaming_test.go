@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 // peak watches memory until it is asked.
@@ -76,14 +76,14 @@ func TestLargeBodiesAreStreamed(t *testing.T) {
 				continue
 			}
 			_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
-			_, _ = io.Copy(c, standin.FileBody("a", size))
+			_, _ = io.Copy(c, mattermosttest.FileBody("a", size))
 		}
 	})
 	r := startRig(t, setting{}, server)
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		before := inUse()
 		most := peak()
-		sent := hashed{standin.FileBody("a", size), sha256.New()}
+		sent := hashed{mattermosttest.FileBody("a", size), sha256.New()}
 		q := newRequest(t, "POST", "/", sent)
 		q.ContentLength = size
 		client := r.client(protocol)

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"culvert/l4/internal/program"
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 // The string types of ASN.1, X.680 section 8.4.
@@ -180,7 +180,7 @@ func checkExtraction(t *testing.T, subject []byte, header string) {
 	if !ok || len(emails) > 1 {
 		t.Fatalf("the subject has the e-mails %q (readable: %v), yet the header is %q", emails, ok, header)
 	}
-	if got, want := standin.CertificateEmail(header), strings.Join(emails, ""); got != want {
+	if got, want := mattermosttest.CertificateEmail(header), strings.Join(emails, ""); got != want {
 		t.Errorf("the upstream finds %q in %q, want %q", got, header, want)
 	}
 }
@@ -208,7 +208,7 @@ func TestSubjectFormsOfOthers(t *testing.T) {
 		{"the server's own tests", "C=US, CN=mmuser/emailAddress=mmuser@mattermost.com", "mmuser@mattermost.com"},
 	}
 	for _, tt := range tests {
-		if got := standin.CertificateEmail(tt.header); got != tt.want {
+		if got := mattermosttest.CertificateEmail(tt.header); got != tt.want {
 			t.Errorf("%s: got %q from %q, want %q", tt.name, got, tt.header, tt.want)
 		}
 	}

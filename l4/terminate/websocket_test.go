@@ -20,7 +20,7 @@ import (
 	"github.com/coder/websocket"
 
 	"culvert/balancer"
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 const socketPath = "/api/v4/websocket"
@@ -63,9 +63,9 @@ func speaking(t testing.TB, script func(c net.Conn, r *bufio.Reader)) (addr stri
 func echo(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) }
 
 // startNode is a Mattermost whose users can log in.
-func startNode(t testing.TB) *standin.Node {
+func startNode(t testing.TB) *mattermosttest.Node {
 	t.Helper()
-	node, err := standin.StartNode(standin.Config{SiteURL: "https://" + chat, Node: "one"}, standin.ServerConfig{})
+	node, err := mattermosttest.NewNode(mattermosttest.Config{SiteURL: "https://" + chat, Node: "one"}, mattermosttest.ServerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func (r *rig) dialSocket(ctx context.Context, path string) (*websocket.Conn, err
 	return c, err
 }
 
-// The stand-in and a WebSocket client understand each other.
+// mattermosttest and a WebSocket client understand each other.
 func TestWebSocketOfMattermost(t *testing.T) {
 	node := startNode(t)
 	r := startRig(t, setting{}, node.Addr())
@@ -144,7 +144,7 @@ func TestWebSocketOfMattermost(t *testing.T) {
 	}
 	defer c.CloseNow()
 	for n := range 10 {
-		ask, _ := json.Marshal(standin.Action{Sequence: int64(n + 1), Action: "ping"})
+		ask, _ := json.Marshal(mattermosttest.Action{Sequence: int64(n + 1), Action: "ping"})
 		if err := c.Write(ctx, websocket.MessageText, ask); err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"culvert/cmd/internal/config"
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 func TestAllIsWell(t *testing.T) {
@@ -97,7 +97,7 @@ var findings = []struct {
 	{"a node is dead", func(r *rig) { r.nodes[1].dead = true }, Wrong, "chat-2", "reach", "it cannot be reached: connect"},
 	{"nobody is healthy", func(r *rig) { r.each(func(n *node) { n.dead = true }) }, Wrong, "-", "servers", "no server is healthy"},
 	{"the database is gone", func(r *rig) {
-		r.each(func(n *node) { n.Database = &standin.Database{}; n.Database.SetHealth(standin.Unhealthy) })
+		r.each(func(n *node) { n.Database = &mattermosttest.Database{}; n.Database.SetHealth(mattermosttest.Unhealthy) })
 	}, Wrong, "chat-1", "ping", `database_status is "UNHEALTHY"`},
 	{"no Mattermost", func(r *rig) {
 		r.each(func(n *node) { n.wrap = func(http.Handler) http.Handler { return http.NotFoundHandler() } })
@@ -425,7 +425,7 @@ func TestNoSite(t *testing.T) {
 // checks.
 func TestItChangesNothing(t *testing.T) {
 	r := newRig(t)
-	nodes := must(standin.StartCluster(1, r.nodes[0].Config, standin.ServerConfig{Certificate: r.nodes[0].cert}))
+	nodes := must(mattermosttest.NewCluster(1, r.nodes[0].Config, mattermosttest.ServerConfig{Certificate: r.nodes[0].cert}))
 	t.Cleanup(nodes.Close)
 	text := strings.Replace(r.file(t), "servers: [{", "servers: [{address: '"+nodes[0].Addr()+"', name: seen}, {", 1)
 	f := must(config.Parse("f", []byte(text)))

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"culvert/cmd/internal/config"
-	"culvert/l4/terminate/standin"
+	"culvert/l4/terminate/mattermosttest"
 )
 
 const siteName = "chat.example.com"
@@ -84,7 +84,7 @@ func must[T any](v T, err error) T {
 
 // node is what a server of a test is made of.
 type node struct {
-	standin.Config
+	mattermosttest.Config
 	cert *tls.Certificate // nil: plain HTTP
 	wrap func(http.Handler) http.Handler
 	ill  bool
@@ -94,15 +94,15 @@ type node struct {
 // start starts n and returns its address.
 func (n node) start(t *testing.T) string {
 	t.Helper()
-	m := must(standin.New(n.Config))
+	m := must(mattermosttest.NewHandler(n.Config))
 	if n.ill {
-		m.SetHealth(standin.Unhealthy)
+		m.SetHealth(mattermosttest.Unhealthy)
 	}
 	var h http.Handler = m
 	if n.wrap != nil {
 		h = n.wrap(h)
 	}
-	s := must(standin.Serve(h, standin.ServerConfig{Certificate: n.cert}))
+	s := must(mattermosttest.NewServer(h, mattermosttest.ServerConfig{Certificate: n.cert}))
 	t.Cleanup(m.Close)
 	t.Cleanup(s.Close)
 	if n.dead {
@@ -124,7 +124,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	r := &rig{ca: newAuthority(t)}
 	cert := r.ca.issue(90, siteName)
-	cfg := standin.Config{SiteURL: "https://" + siteName, GitLab: standin.GitLabSettings{Enable: true, ID: "culvert", AuthEndpoint: "https://idp.example.com/authorize"}}
+	cfg := mattermosttest.Config{SiteURL: "https://" + siteName, GitLab: mattermosttest.GitLabSettings{Enable: true, ID: "culvert", AuthEndpoint: "https://idp.example.com/authorize"}}
 	r.nodes = []node{{Config: cfg, cert: cert}, {Config: cfg, cert: cert}}
 	r.pool = fmt.Sprintf(", health: {check: mattermost, server_name: %s, verify: %s}", siteName, r.ca.file)
 	return r

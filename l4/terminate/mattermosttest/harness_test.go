@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"encoding/json"
@@ -12,9 +12,9 @@ import (
 // patience bounds every wait on a peer.
 const patience = 10 * time.Second
 
-func newNode(t *testing.T, cfg Config) *Mattermost {
+func newNode(t *testing.T, cfg Config) *Handler {
 	t.Helper()
-	m, err := New(cfg)
+	m, err := NewHandler(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"io"
@@ -30,7 +30,7 @@ func newTestProvider(cfg ProviderConfig) *Provider {
 
 func codeOf(t *testing.T, p *Provider) string {
 	t.Helper()
-	back, err := send(t, p, "GET "+AuthorizePath+"?"+authorizeQuery().Encode(), "").Location()
+	back, err := send(t, p, "GET "+authorizePath+"?"+authorizeQuery().Encode(), "").Location()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,14 +64,14 @@ func TestProviderToken(t *testing.T) {
 			if tt.field != "" {
 				form.Set(tt.field, tt.value)
 			}
-			resp := postForm(t, p, TokenPath, form)
+			resp := postForm(t, p, tokenPath, form)
 			check(t, "status", resp.StatusCode, tt.status)
 			body := decodeBody[map[string]any](t, resp)
 			if tt.want != "" {
 				check(t, "error", body["error"], any(tt.want))
 				return
 			}
-			user := send(t, p, "GET "+UserPath, "", "Authorization", "Bearer "+body["access_token"].(string))
+			user := send(t, p, "GET "+userPath, "", "Authorization", "Bearer "+body["access_token"].(string))
 			check(t, "user", decodeBody[Profile](t, user).ID, 1)
 		})
 	}
@@ -80,20 +80,20 @@ func TestProviderToken(t *testing.T) {
 func TestProviderCodeIsUsedOnce(t *testing.T) {
 	p := newTestProvider(ProviderConfig{})
 	form := tokenForm(codeOf(t, p))
-	check(t, "once", postForm(t, p, TokenPath, form).StatusCode, 200)
-	check(t, "twice", postForm(t, p, TokenPath, form).StatusCode, 400)
+	check(t, "once", postForm(t, p, tokenPath, form).StatusCode, 200)
+	check(t, "twice", postForm(t, p, tokenPath, form).StatusCode, 400)
 	form = tokenForm(codeOf(t, p))
 	form.Set("redirect_uri", "https://elsewhere.example")
-	check(t, "wrong", postForm(t, p, TokenPath, form).StatusCode, 400)
+	check(t, "wrong", postForm(t, p, tokenPath, form).StatusCode, 400)
 	form.Set("redirect_uri", callback)
-	check(t, "right, but late", postForm(t, p, TokenPath, form).StatusCode, 400)
+	check(t, "right, but late", postForm(t, p, tokenPath, form).StatusCode, 400)
 }
 
 func TestProviderUserNeedsAToken(t *testing.T) {
 	p := newTestProvider(ProviderConfig{})
 	codeOf(t, p) // a grant without a token
 	for _, authorization := range []string{"", "Bearer ", "Bearer x", "Basic x"} {
-		check(t, authorization, send(t, p, "GET "+UserPath, "", "Authorization", authorization).StatusCode, 401)
+		check(t, authorization, send(t, p, "GET "+userPath, "", "Authorization", authorization).StatusCode, 401)
 	}
 }
 
@@ -116,14 +116,14 @@ func TestProviderAuthorize(t *testing.T) {
 			if tt.field != "" {
 				query.Set(tt.field, tt.value)
 			}
-			check(t, "status", send(t, p, "GET "+AuthorizePath+"?"+query.Encode(), "").StatusCode, tt.status)
+			check(t, "status", send(t, p, "GET "+authorizePath+"?"+query.Encode(), "").StatusCode, tt.status)
 		})
 	}
 }
 
 func TestProviderConsent(t *testing.T) {
 	p := newTestProvider(ProviderConfig{Consent: true})
-	resp := send(t, p, "GET "+AuthorizePath+"?"+authorizeQuery().Encode(), "")
+	resp := send(t, p, "GET "+authorizePath+"?"+authorizeQuery().Encode(), "")
 	page, _ := io.ReadAll(resp.Body)
 	check(t, "status", resp.StatusCode, 200)
 	check(t, "no code yet", len(p.Grants()), 0)
@@ -133,7 +133,7 @@ func TestProviderConsent(t *testing.T) {
 	for decision, want := range map[string]string{"allow": "", "deny": "access_denied"} {
 		form := authorizeQuery()
 		form.Set("decision", decision)
-		back, err := postForm(t, p, AuthorizePath, form).Location()
+		back, err := postForm(t, p, authorizePath, form).Location()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,5 +150,5 @@ func TestProviderForgets(t *testing.T) {
 		p.grant(callback)
 	}
 	check(t, "grants", len(p.Grants()), maxGrants)
-	check(t, "the oldest", postForm(t, p, TokenPath, tokenForm(first)).StatusCode, 400)
+	check(t, "the oldest", postForm(t, p, tokenPath, tokenForm(first)).StatusCode, 400)
 }

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"cmp"
@@ -37,9 +37,10 @@ type Server struct {
 	done chan error // closed after its value: Close may be called again
 }
 
-// Serve listens and serves h. Like Mattermost's, the TLS has no X25519, so
-// most clients are asked for a second hello.
-func Serve(h http.Handler, cfg ServerConfig) (*Server, error) {
+// NewServer listens and serves h, in the way of httptest.NewServer. The caller
+// closes the server. Like Mattermost, its TLS does not offer X25519, so most
+// clients have to send a second hello.
+func NewServer(h http.Handler, cfg ServerConfig) (*Server, error) {
 	ln, err := net.Listen("tcp", cmp.Or(cfg.Address, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -83,39 +84,39 @@ func (s *Server) Close() {
 	<-s.done
 }
 
-// Node is a Mattermost that is served.
+// Node is a Handler with a Server of its own.
 type Node struct {
-	*Mattermost
+	*Handler
 	*Server
 }
 
-// StartNode builds a node and serves it. The caller closes it.
-func StartNode(cfg Config, srv ServerConfig) (*Node, error) {
-	m, err := New(cfg)
+// NewNode builds a node and serves it. The caller closes it.
+func NewNode(cfg Config, srv ServerConfig) (*Node, error) {
+	m, err := NewHandler(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("build node %q: %w", cfg.Node, err)
 	}
-	s, err := Serve(m, srv)
+	s, err := NewServer(m, srv)
 	if err != nil {
 		return nil, err
 	}
 	return &Node{m, s}, nil
 }
 
-// Close ends the node as abruptly as the server ends: nothing tells clients or
-// probes beforehand.
+// Close ends the node as abruptly as Mattermost ends: neither clients nor probes
+// get a warning.
 func (n *Node) Close() {
 	n.Server.Close()
-	n.Mattermost.Close()
+	n.Handler.Close()
 }
 
 // Cluster is the nodes of one site.
 type Cluster []*Node
 
-// StartCluster starts count nodes that share a Database. Their names are
+// NewCluster starts count nodes that share a Database. Their names are
 // cfg.Node, by default "node", with -1, -2 and so on; each listens on a port
 // of its own, so srv has no Address. The caller closes the cluster.
-func StartCluster(count int, cfg Config, srv ServerConfig) (Cluster, error) {
+func NewCluster(count int, cfg Config, srv ServerConfig) (Cluster, error) {
 	if srv.Address != "" {
 		return nil, errors.New("the nodes of a cluster cannot share an address")
 	}
@@ -124,7 +125,7 @@ func StartCluster(count int, cfg Config, srv ServerConfig) (Cluster, error) {
 	for i := range count {
 		one := cfg
 		one.Node = fmt.Sprintf("%s-%d", cmp.Or(cfg.Node, "node"), i+1)
-		node, err := StartNode(one, srv)
+		node, err := NewNode(one, srv)
 		if err != nil {
 			cluster.Close()
 			return nil, err

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import "net/http"
 
@@ -19,11 +19,11 @@ func (h Health) String() string {
 }
 
 // SetHealth says how the node itself is, which every ping tells.
-func (m *Mattermost) SetHealth(h Health) { m.health.Store(int32(h)) }
+func (m *Handler) SetHealth(h Health) { m.health.Store(int32(h)) }
 
 // SetFileStore says how the file store is, which a ping tells that asks for
 // the server's status. Nothing else depends on it.
-func (m *Mattermost) SetFileStore(h Health) { m.fileStore.Store(int32(h)) }
+func (m *Handler) SetFileStore(h Health) { m.fileStore.Store(int32(h)) }
 
 // SetHealth says how the database is, which a ping of any node tells that asks
 // for the server's status. Nothing else depends on it.
@@ -31,7 +31,7 @@ func (d *Database) SetHealth(h Health) { d.health.Store(int32(h)) }
 
 // ping answers GET /api/v4/system/ping. Only the server's status looks at the
 // database; REST semantics mean that the status is 200 whatever the body says.
-func (m *Mattermost) ping(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) ping(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	health := Health(m.health.Load())
 	body := map[string]string{
@@ -56,7 +56,7 @@ func (m *Mattermost) ping(w http.ResponseWriter, r *http.Request) {
 }
 
 // serverStatus adds the parts to body and headers and returns the worst.
-func (m *Mattermost) serverStatus(w http.ResponseWriter, body map[string]string) Health {
+func (m *Handler) serverStatus(w http.ResponseWriter, body map[string]string) Health {
 	database, files := Health(m.cfg.Database.health.Load()), Health(m.fileStore.Load())
 	health := max(Health(m.health.Load()), database, files)
 	body["database_status"], body["filestore_status"] = database.String(), files.String()

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"fmt"
@@ -21,7 +21,7 @@ func asset(name string) (content string, ok bool) {
 }
 
 // static answers GET and HEAD of /static/.
-func (m *Mattermost) static(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) static(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("file")
 	content, ok := asset(name)
 	if !ok {
@@ -34,7 +34,7 @@ func (m *Mattermost) static(w http.ResponseWriter, r *http.Request) {
 
 // page answers with the web app: who is logged in, an error if the address has
 // one, and a link to log in with.
-func (m *Mattermost) page(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) page(w http.ResponseWriter, r *http.Request) {
 	who := "nobody"
 	if user, ok := m.currentUser(r); ok {
 		who = user.Username
@@ -42,7 +42,7 @@ func (m *Mattermost) page(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache, max-age=31556926")
 	fmt.Fprintf(w, `<!DOCTYPE html>
-<title>Stand-in</title>
+<title>mattermosttest</title>
 <link rel="stylesheet" href="%[1]s/static/main.css">
 <script src="%[1]s/static/main.js" defer></script>
 <p>Logged in: <span id="user">%[2]s</span></p>
@@ -52,7 +52,7 @@ func (m *Mattermost) page(w http.ResponseWriter, r *http.Request) {
 }
 
 // clientConfig answers GET /api/v4/config/client.
-func (m *Mattermost) clientConfig(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) clientConfig(w http.ResponseWriter, r *http.Request) {
 	if format := r.URL.Query().Get("format"); format != "" && format != "old" {
 		fail(w, refuse(http.StatusBadRequest, "api.context.invalid_url_param.app_error"))
 		return
@@ -60,7 +60,7 @@ func (m *Mattermost) clientConfig(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]string{
 		"Version":                m.version(),
 		"SiteURL":                m.cfg.SiteURL,
-		"SiteName":               "Stand-in",
+		"SiteName":               "mattermosttest",
 		"EnableSignUpWithGitLab": fmt.Sprint(m.cfg.GitLab.Enable),
 		"WebsocketURL":           "",
 	})

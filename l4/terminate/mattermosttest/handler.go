@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"cmp"
@@ -15,7 +15,7 @@ import (
 )
 
 // NodeHeader is the response header that names the node that answered.
-const NodeHeader = "X-Standin-Node"
+const NodeHeader = "X-Mattermosttest-Node"
 
 // Defaults of a Config, as in Mattermost 9.9.
 const (
@@ -81,8 +81,9 @@ type GitLabSettings struct {
 	UserAPIEndpoint string
 }
 
-// Mattermost is a node of the server. Its methods are for concurrent use.
-type Mattermost struct {
+// Handler is a node of a Mattermost cluster, as an HTTP handler. Its methods are
+// safe for concurrent use.
+type Handler struct {
 	cfg    Config
 	site   *url.URL // nil: SiteURL is blank
 	base   string   // the subpath, "" without one
@@ -99,14 +100,14 @@ type Mattermost struct {
 	open    atomic.Int64
 }
 
-// New builds a node. It refuses what the server would not start with. Close
-// ends it.
-func New(cfg Config) (*Mattermost, error) {
+// NewHandler builds a node. It returns an error for settings that Mattermost does
+// not start with. The caller closes the node.
+func NewHandler(cfg Config) (*Handler, error) {
 	fillIn(&cfg)
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	m := &Mattermost{cfg: cfg}
+	m := &Handler{cfg: cfg}
 	if cfg.SiteURL != "" {
 		site, err := url.Parse(cfg.SiteURL)
 		if err != nil || site.Host == "" || site.Scheme != "http" && site.Scheme != "https" {
@@ -149,7 +150,7 @@ func (c *Config) check() error {
 }
 
 // ServeHTTP answers as the server does.
-func (m *Mattermost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m.log.limit > 0 {
 		m.log.add(m.describe(r))
 	}
@@ -161,14 +162,14 @@ func (m *Mattermost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Close ends every WebSocket, at once and without a close frame, and returns
 // when they are gone. Later ones are refused with status 503.
-func (m *Mattermost) Close() {
+func (m *Handler) Close() {
 	m.mu.Lock()
 	m.cancel()
 	m.mu.Unlock()
 	m.sockets.Wait()
 }
 
-func (m *Mattermost) version() string { return fmt.Sprintf("%d.0.0", m.cfg.Version) }
+func (m *Handler) version() string { return fmt.Sprintf("%d.0.0", m.cfg.Version) }
 
 // newID returns 26 lower-case letters and digits, unlike any other.
 func newID() string { return strings.ToLower(rand.Text()) }

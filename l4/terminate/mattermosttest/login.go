@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"encoding/json"
@@ -39,7 +39,7 @@ func CertificateEmail(subject string) string {
 
 // login answers POST /api/v4/users/login. The token is in the header Token
 // and, unlike Mattermost, in the cookies also if the client is no web app.
-func (m *Mattermost) login(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) login(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Login    string `json:"login_id"`
 		Password string `json:"password"`
@@ -58,7 +58,7 @@ func (m *Mattermost) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // authenticate looks at the password unless a certificate has done enough.
-func (m *Mattermost) authenticate(h http.Header, login, password string) (User, error) {
+func (m *Handler) authenticate(h http.Header, login, password string) (User, error) {
 	email, err := m.certificate(h)
 	if err != nil {
 		return User{}, err
@@ -81,7 +81,7 @@ func (m *Mattermost) authenticate(h http.Header, login, password string) (User, 
 
 // certificate returns the e-mail of the certificate's headers, which have to
 // be there if certificate login is on. The certificate itself is not parsed.
-func (m *Mattermost) certificate(h http.Header) (email string, err error) {
+func (m *Handler) certificate(h http.Header) (email string, err error) {
 	if m.cfg.CertificateLogin == CertificateOff {
 		return "", nil
 	}
@@ -95,7 +95,7 @@ func (m *Mattermost) certificate(h http.Header) (email string, err error) {
 	return email, nil
 }
 
-func (m *Mattermost) badCredentials() string {
+func (m *Handler) badCredentials() string {
 	if m.cfg.GitLab.Enable {
 		return "api.user.login.invalid_credentials_sso"
 	}
@@ -116,12 +116,12 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 // me answers GET /api/v4/users/me.
-func (m *Mattermost) me(w http.ResponseWriter, _ *http.Request, user User) {
+func (m *Handler) me(w http.ResponseWriter, _ *http.Request, user User) {
 	answer(w, http.StatusOK, user)
 }
 
 // acknowledge answers POST /api/v4/notifications/ack.
-func (m *Mattermost) acknowledge(w http.ResponseWriter, r *http.Request, _ User) {
+func (m *Handler) acknowledge(w http.ResponseWriter, r *http.Request, _ User) {
 	var body map[string]any
 	if err := decode(w, r, &body); err != nil {
 		fail(w, err)

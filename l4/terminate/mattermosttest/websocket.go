@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"context"
@@ -19,9 +19,9 @@ const (
 	writeWait  = 30 * time.Second
 )
 
-// Event is what a WebSocket is told unasked. The first is hello, once it is
-// known who is there.
-type Event struct {
+// event is a message that no action asked for. The first is hello, as soon as
+// the user is known.
+type event struct {
 	Event    string         `json:"event"`
 	Data     map[string]any `json:"data"`
 	Sequence int64          `json:"seq"`
@@ -35,8 +35,8 @@ type Action struct {
 	Data     map[string]any `json:"data,omitempty"`
 }
 
-// Reply answers an Action.
-type Reply struct {
+// reply answers an Action.
+type reply struct {
 	Status   string         `json:"status"` // OK or FAIL
 	Data     map[string]any `json:"data,omitempty"`
 	Error    string         `json:"error,omitempty"` // unlike Mattermost, only the id
@@ -44,18 +44,18 @@ type Reply struct {
 }
 
 // Sockets is how many WebSockets are open.
-func (m *Mattermost) Sockets() int { return int(m.open.Load()) }
+func (m *Handler) Sockets() int { return int(m.open.Load()) }
 
 // socket is an open WebSocket. It belongs to the goroutine that reads it.
 type socket struct {
-	node  *Mattermost
+	node  *Handler
 	conn  *websocket.Conn
 	known bool // whether it is known who is there
 	sent  int64
 }
 
 // websocket answers GET /api/v4/websocket.
-func (m *Mattermost) websocket(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) websocket(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !asksUpgrade(r.Header):
 		fail(w, refuse(http.StatusBadRequest, "api.web_socket.connect.upgrade.app_error"))
@@ -71,7 +71,7 @@ func (m *Mattermost) websocket(w http.ResponseWriter, r *http.Request) {
 }
 
 // openSocket counts one more WebSocket unless the node is closed.
-func (m *Mattermost) openSocket() bool {
+func (m *Handler) openSocket() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx.Err() != nil {
@@ -84,7 +84,7 @@ func (m *Mattermost) openSocket() bool {
 
 // serveSocket lives until the client leaves, no pong has come for PongWait, or
 // the node closes.
-func (m *Mattermost) serveSocket(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) serveSocket(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(m.ctx)
 	alive := time.AfterFunc(m.cfg.PongWait, cancel)
 	defer alive.Stop()
@@ -110,7 +110,7 @@ func (m *Mattermost) serveSocket(w http.ResponseWriter, r *http.Request) {
 }
 
 // pingSocket pings until ctx ends. That a pong is missing is for PongWait.
-func (m *Mattermost) pingSocket(ctx context.Context, conn *websocket.Conn) {
+func (m *Handler) pingSocket(ctx context.Context, conn *websocket.Conn) {
 	ticker := time.NewTicker(m.cfg.PingInterval)
 	defer ticker.Stop()
 	for {
@@ -150,7 +150,7 @@ func (s *socket) handle(ctx context.Context, a Action) error {
 	case !s.known:
 		return s.refuse(ctx, a, "api.web_socket_router.not_authenticated.app_error")
 	case a.Action == "ping":
-		return s.write(ctx, Reply{Status: "OK", Sequence: a.Sequence, Data: map[string]any{
+		return s.write(ctx, reply{Status: "OK", Sequence: a.Sequence, Data: map[string]any{
 			"text": "pong", "version": s.node.version(), "node_id": s.node.cfg.Node,
 			"server_time": s.node.cfg.Now().UnixMilli(),
 		}})
@@ -170,12 +170,12 @@ func (s *socket) challenge(ctx context.Context, a Action) error {
 	if err := s.hello(ctx); err != nil {
 		return err
 	}
-	return s.write(ctx, Reply{Status: "OK", Sequence: a.Sequence})
+	return s.write(ctx, reply{Status: "OK", Sequence: a.Sequence})
 }
 
 func (s *socket) hello(ctx context.Context) error {
 	s.known = true
-	e := Event{Event: "hello", Sequence: s.sent, Data: map[string]any{
+	e := event{Event: "hello", Sequence: s.sent, Data: map[string]any{
 		"server_version": s.node.version(), "connection_id": newID(), "node_id": s.node.cfg.Node,
 	}}
 	s.sent++
@@ -183,7 +183,7 @@ func (s *socket) hello(ctx context.Context) error {
 }
 
 func (s *socket) refuse(ctx context.Context, a Action, id string) error {
-	return s.write(ctx, Reply{Status: "FAIL", Error: id, Sequence: a.Sequence})
+	return s.write(ctx, reply{Status: "FAIL", Error: id, Sequence: a.Sequence})
 }
 
 func (s *socket) write(ctx context.Context, v any) error {
@@ -206,7 +206,7 @@ func asksUpgrade(h http.Header) bool {
 
 // originAllowed compares the Origin with SiteURL, or with the Host if SiteURL
 // is blank. Clients that are no browsers send none.
-func (m *Mattermost) originAllowed(r *http.Request) bool {
+func (m *Handler) originAllowed(r *http.Request) bool {
 	from := r.Header.Get("Origin")
 	allowed := strings.Fields(m.cfg.AllowCorsFrom)
 	if from == "" || slices.Contains(allowed, "*") || slices.Contains(allowed, from) {

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"cmp"
@@ -29,7 +29,7 @@ func (p stateProps) bind(cookie string) string { return p.Action + ":" + cookie 
 
 // ssoEnabled tells whether there is a provider for the service. An openid
 // scope asks for the provider of the licensed editions.
-func (m *Mattermost) ssoEnabled(service string) error {
+func (m *Handler) ssoEnabled(service string) error {
 	openid := strings.Contains(m.cfg.GitLab.Scope, "openid")
 	if service != "gitlab" || !m.cfg.GitLab.Enable || openid {
 		return refuse(http.StatusNotImplemented, "api.user.authorize_oauth_user.unsupported.app_error")
@@ -39,7 +39,7 @@ func (m *Mattermost) ssoEnabled(service string) error {
 
 // startSSO answers GET /oauth/{service}/login, signup and mobile_login: off to
 // the provider.
-func (m *Mattermost) startSSO(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) startSSO(w http.ResponseWriter, r *http.Request) {
 	if err := m.ssoEnabled(r.PathValue("service")); err != nil {
 		m.failPage(w, err)
 		return
@@ -56,7 +56,7 @@ func (m *Mattermost) startSSO(w http.ResponseWriter, r *http.Request) {
 
 // authorizeURL is the provider's page. Its redirect_uri is SiteURL's; the
 // request is looked at only if SiteURL is blank.
-func (m *Mattermost) authorizeURL(r *http.Request, props stateProps) string {
+func (m *Handler) authorizeURL(r *http.Request, props stateProps) string {
 	site := cmp.Or(m.cfg.SiteURL, origin(r))
 	text, _ := json.Marshal(props) // three strings
 	query := url.Values{
@@ -76,7 +76,7 @@ func (m *Mattermost) authorizeURL(r *http.Request, props stateProps) string {
 
 // completeSSO answers GET /signup/{service}/complete and the routes kept for
 // compatibility: back from the provider.
-func (m *Mattermost) completeSSO(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) completeSSO(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	switch {
 	case query.Get("error") == "access_denied":
@@ -95,13 +95,13 @@ func (m *Mattermost) completeSSO(w http.ResponseWriter, r *http.Request) {
 	m.leaveSSO(w, r, props)
 }
 
-func (m *Mattermost) redirectError(w http.ResponseWriter, r *http.Request, kind string) {
+func (m *Handler) redirectError(w http.ResponseWriter, r *http.Request, kind string) {
 	query := url.Values{"type": {kind}, "service": {r.PathValue("service")}}
 	http.Redirect(w, r, m.base+"/error?"+query.Encode(), http.StatusTemporaryRedirect)
 }
 
 // returned is who comes back from the provider, to log in with what props.
-func (m *Mattermost) returned(w http.ResponseWriter, r *http.Request) (stateProps, User, error) {
+func (m *Handler) returned(w http.ResponseWriter, r *http.Request) (stateProps, User, error) {
 	service := r.PathValue("service")
 	if err := m.ssoEnabled(service); err != nil {
 		return stateProps{}, User{}, err
@@ -116,7 +116,7 @@ func (m *Mattermost) returned(w http.ResponseWriter, r *http.Request) (stateProp
 }
 
 // checkState refuses a state that is not the cookie's, is used or too old.
-func (m *Mattermost) checkState(r *http.Request) (props stateProps, err error) {
+func (m *Handler) checkState(r *http.Request) (props stateProps, err error) {
 	text, err := base64.StdEncoding.DecodeString(r.URL.Query().Get("state"))
 	if err != nil || json.Unmarshal(text, &props) != nil {
 		return props, refuse(http.StatusBadRequest, "api.user.authorize_oauth_user.invalid_state.app_error")
@@ -130,11 +130,11 @@ func (m *Mattermost) checkState(r *http.Request) (props stateProps, err error) {
 }
 
 // publicBase is the site's address for all the request tells.
-func (m *Mattermost) publicBase(r *http.Request) string { return origin(r) + m.base }
+func (m *Handler) publicBase(r *http.Request) string { return origin(r) + m.base }
 
 // leaveSSO sends the browser into the web app, and the mobile app a page that
 // takes it back if it said where.
-func (m *Mattermost) leaveSSO(w http.ResponseWriter, r *http.Request, props stateProps) {
+func (m *Handler) leaveSSO(w http.ResponseWriter, r *http.Request, props stateProps) {
 	if props.Action == "mobile_login" {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		if u, err := url.Parse(props.RedirectTo); err == nil && u.Scheme == "mattermost" {

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"io"
@@ -112,10 +112,10 @@ func TestHeadOfStaticHasNoBody(t *testing.T) {
 
 func TestSiteURLIsChecked(t *testing.T) {
 	for _, site := range []string{"chat.example.com", "ftp://chat.example.com", "https://", "https://%"} {
-		if _, err := New(Config{SiteURL: site}); err == nil {
+		if _, err := NewHandler(Config{SiteURL: site}); err == nil {
 			t.Errorf("SiteURL %q is accepted", site)
 		}
 	}
 }
 
-var _ http.Handler = (*Mattermost)(nil)
+var _ http.Handler = (*Handler)(nil)

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"context"
@@ -21,7 +21,7 @@ type socketTest struct {
 func newSocketTest(t *testing.T, cfg Config) *socketTest {
 	t.Helper()
 	cfg.Database, cfg.Node = people(), "one"
-	node, err := StartNode(cfg, ServerConfig{})
+	node, err := NewNode(cfg, ServerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestWebSocketOrigin(t *testing.T) {
 		{"blank SiteURL, another host", "", "", "http://other.example", 403},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			node, err := StartNode(Config{SiteURL: tt.site, AllowCorsFrom: tt.cors}, ServerConfig{})
+			node, err := NewNode(Config{SiteURL: tt.site, AllowCorsFrom: tt.cors}, ServerConfig{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -269,7 +269,7 @@ func TestWebSocketPongWait(t *testing.T) {
 func TestCloseEndsWebSockets(t *testing.T) {
 	s := newSocketTest(t, Config{})
 	conn := s.open(t)
-	s.node.Mattermost.Close()
+	s.node.Handler.Close()
 	check(t, "sockets", s.node.Sockets(), 0)
 	if _, _, err := conn.Read(s.ctx); err == nil || s.ctx.Err() != nil {
 		t.Errorf("after Close: got %v, want an end", err)

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"crypto/sha256"
@@ -18,17 +18,17 @@ const (
 	maxDownload       = 10 << 30
 )
 
-// File is what an upload answers about each file of it.
-type File struct {
+// file is what an upload answers about each file of it.
+type file struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"` // in hexadecimal
 }
 
-// Upload is the answer to POST /api/v4/files.
-type Upload struct {
-	Files []File `json:"file_infos"`
+// uploaded is the answer to POST /api/v4/files.
+type uploaded struct {
+	Files []file `json:"file_infos"`
 }
 
 // FileBody is the size bytes that GET /api/v4/files/<id>?size=<size> answers:
@@ -38,7 +38,7 @@ func FileBody(id string, size int64) io.Reader {
 }
 
 // download answers GET /api/v4/files/{id}, with FileBody.
-func (m *Mattermost) download(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) download(w http.ResponseWriter, r *http.Request) {
 	size, err := strconv.ParseInt(r.URL.Query().Get("size"), 10, 64)
 	if err != nil || size < 0 || size > maxDownload {
 		fail(w, refuse(http.StatusNotFound, "app.file_info.get.app_error"))
@@ -51,16 +51,16 @@ func (m *Mattermost) download(w http.ResponseWriter, r *http.Request) {
 
 // upload answers POST /api/v4/files: a multipart form whose files it takes, or
 // one file as the body, named by the query.
-func (m *Mattermost) upload(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) upload(w http.ResponseWriter, r *http.Request) {
 	files, err := m.receive(w, r)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	answer(w, http.StatusCreated, Upload{Files: files})
+	answer(w, http.StatusCreated, uploaded{Files: files})
 }
 
-func (m *Mattermost) receive(w http.ResponseWriter, r *http.Request) ([]File, error) {
+func (m *Handler) receive(w http.ResponseWriter, r *http.Request) ([]file, error) {
 	if r.ContentLength > m.cfg.MaxFileSize+multipartOverhead {
 		return nil, tooLarge()
 	}
@@ -68,7 +68,7 @@ func (m *Mattermost) receive(w http.ResponseWriter, r *http.Request) ([]File, er
 	form, err := r.MultipartReader()
 	if errors.Is(err, http.ErrNotMultipart) {
 		f, err := m.hash(r.URL.Query().Get("filename"), r.Body)
-		return []File{f}, err
+		return []file{f}, err
 	}
 	if err != nil {
 		return nil, badUpload()
@@ -76,7 +76,7 @@ func (m *Mattermost) receive(w http.ResponseWriter, r *http.Request) ([]File, er
 	return m.receiveForm(form)
 }
 
-func (m *Mattermost) receiveForm(form *multipart.Reader) (files []File, err error) {
+func (m *Handler) receiveForm(form *multipart.Reader) (files []file, err error) {
 	for {
 		part, err := form.NextPart()
 		if err == io.EOF {
@@ -97,17 +97,17 @@ func (m *Mattermost) receiveForm(form *multipart.Reader) (files []File, err erro
 }
 
 // hash reads a file to its end, unless it is too large.
-func (m *Mattermost) hash(name string, body io.Reader) (File, error) {
+func (m *Handler) hash(name string, body io.Reader) (file, error) {
 	sum := sha256.New()
 	n, err := io.Copy(sum, io.LimitReader(body, m.cfg.MaxFileSize+1))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over), n > m.cfg.MaxFileSize:
-		return File{}, tooLarge()
+		return file{}, tooLarge()
 	case err != nil:
-		return File{}, badUpload()
+		return file{}, badUpload()
 	}
-	return File{ID: newID(), Name: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+	return file{ID: newID(), Name: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 func tooLarge() error {

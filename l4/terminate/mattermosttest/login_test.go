@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"fmt"
@@ -120,7 +120,7 @@ func TestCertificateLoginIsRefusedAtTheStart(t *testing.T) {
 		{11, CertificateOff, true}, {11, CertificatePrimary, false}, {11, CertificateSecondary, false},
 		{12, CertificatePrimary, false}, {10, "both", false},
 	} {
-		_, err := New(Config{Version: tt.version, CertificateLogin: tt.mode})
+		_, err := NewHandler(Config{Version: tt.version, CertificateLogin: tt.mode})
 		check(t, fmt.Sprintf("version %d, %q", tt.version, tt.mode), err == nil, tt.ok)
 	}
 }

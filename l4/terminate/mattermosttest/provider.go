@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"cmp"
@@ -13,9 +13,9 @@ import (
 
 // Paths of a Provider, which are GitLab's.
 const (
-	AuthorizePath = "/oauth/authorize"
-	TokenPath     = "/oauth/token"
-	UserPath      = "/api/v4/user"
+	authorizePath = "/oauth/authorize"
+	tokenPath     = "/oauth/token"
+	userPath      = "/api/v4/user"
 )
 
 // maxGrants bounds what a Provider remembers. The oldest go first.
@@ -72,7 +72,7 @@ func NewProvider(cfg ProviderConfig) *Provider {
 func (p *Provider) Settings(base string) GitLabSettings {
 	return GitLabSettings{
 		Enable: true, ID: p.cfg.ClientID, Secret: p.cfg.ClientSecret,
-		AuthEndpoint: base + AuthorizePath, TokenEndpoint: base + TokenPath, UserAPIEndpoint: base + UserPath,
+		AuthEndpoint: base + authorizePath, TokenEndpoint: base + tokenPath, UserAPIEndpoint: base + userPath,
 	}
 }
 
@@ -98,11 +98,11 @@ func (p *Provider) Grants() []Grant {
 func (p *Provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxPayload)
 	switch r.Method + " " + r.URL.Path {
-	case "GET " + AuthorizePath, "POST " + AuthorizePath:
+	case "GET " + authorizePath, "POST " + authorizePath:
 		p.authorize(w, r)
-	case "POST " + TokenPath:
+	case "POST " + tokenPath:
 		p.token(w, r)
-	case "GET " + UserPath:
+	case "GET " + userPath:
 		p.profile(w, r)
 	default:
 		http.NotFound(w, r)

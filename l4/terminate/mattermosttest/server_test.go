@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"culvert/l4/terminate/standin/authority"
+	"culvert/l4/authority"
 )
 
 // browser is a client that keeps cookies and reaches addr whatever the name.
@@ -52,12 +52,12 @@ func newTestCA(t *testing.T, names ...string) (*authority.CA, ServerConfig) {
 func TestSSOOverTLS(t *testing.T) {
 	ca, srv := newTestCA(t, "chat.example.com", "127.0.0.1")
 	provider := NewProvider(ProviderConfig{ClientID: "culvert", ClientSecret: "secret"})
-	at, err := Serve(provider, srv)
+	at, err := NewServer(provider, srv)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(at.Close)
-	cluster, err := StartCluster(2, Config{
+	cluster, err := NewCluster(2, Config{
 		SiteURL: "https://chat.example.com", GitLab: provider.Settings(at.URL()), Client: browser(t, ca, ""),
 	}, srv)
 	if err != nil {
@@ -84,7 +84,7 @@ func TestSSOOverTLS(t *testing.T) {
 
 func TestNodeHasNoX25519(t *testing.T) {
 	ca, srv := newTestCA(t, "chat.example.com")
-	node, err := StartNode(Config{}, srv)
+	node, err := NewNode(Config{}, srv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestNodeHasNoX25519(t *testing.T) {
 
 func TestNodeStartsAgainAtItsAddress(t *testing.T) {
 	db := &Database{}
-	node, err := StartNode(Config{Database: db}, ServerConfig{})
+	node, err := NewNode(Config{Database: db}, ServerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestNodeStartsAgainAtItsAddress(t *testing.T) {
 		conn.Close()
 		t.Error("a closed node accepts connections")
 	}
-	again, err := StartNode(Config{Database: db}, ServerConfig{Address: addr})
+	again, err := NewNode(Config{Database: db}, ServerConfig{Address: addr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +126,10 @@ func TestNodeStartsAgainAtItsAddress(t *testing.T) {
 }
 
 func TestClusterWithAnAddressOrABadConfig(t *testing.T) {
-	if _, err := StartCluster(2, Config{}, ServerConfig{Address: "127.0.0.1:0"}); err == nil {
+	if _, err := NewCluster(2, Config{}, ServerConfig{Address: "127.0.0.1:0"}); err == nil {
 		t.Error("a cluster shares an address")
 	}
-	if _, err := StartCluster(2, Config{Version: 11, CertificateLogin: CertificatePrimary}, ServerConfig{}); err == nil {
+	if _, err := NewCluster(2, Config{Version: 11, CertificateLogin: CertificatePrimary}, ServerConfig{}); err == nil {
 		t.Error("a cluster starts with what a node refuses")
 	}
 }

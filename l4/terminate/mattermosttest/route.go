@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"net/http"
@@ -17,7 +17,7 @@ type route struct {
 }
 
 // table lists the routes. Its patterns match whole decoded paths, with case.
-func (m *Mattermost) table() []route {
+func (m *Handler) table() []route {
 	get, post, file := []string{"GET"}, []string{"POST"}, []string{"GET", "HEAD"}
 	on := func(methods []string, pattern string, handle http.HandlerFunc) route {
 		return route{methods, regexp.MustCompile(`^` + pattern + `$`), handle}
@@ -53,7 +53,7 @@ func cleanPath(p string) string {
 
 // dispatch finds the route of a request. Paths outside the subpath lead into
 // it, as does the subpath without its slash.
-func (m *Mattermost) dispatch(w http.ResponseWriter, r *http.Request) {
+func (m *Handler) dispatch(w http.ResponseWriter, r *http.Request) {
 	if clean := cleanPath(r.URL.Path); clean != r.URL.Path {
 		redirectPath(w, r, clean, http.StatusMovedPermanently)
 		return
@@ -79,7 +79,7 @@ func redirectPath(w http.ResponseWriter, r *http.Request, path string, status in
 
 // route calls the handler of a path below the subpath. The API has a catch-all
 // that hides a wrong method, HEAD included; other routes own up to it.
-func (m *Mattermost) route(w http.ResponseWriter, r *http.Request, path string) {
+func (m *Handler) route(w http.ResponseWriter, r *http.Request, path string) {
 	status := http.StatusNotFound
 	for _, route := range m.routes {
 		match := route.pattern.FindStringSubmatch(path)

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func TestUploadRaw(t *testing.T) {
 		if tt.status != 201 {
 			continue
 		}
-		f := decodeBody[Upload](t, resp).Files[0]
+		f := decodeBody[uploaded](t, resp).Files[0]
 		check(t, "name", f.Name, "a.txt")
 		check(t, "size", f.Size, int64(tt.size))
 		check(t, "hash", f.SHA256, hashOf([]byte(body)))
@@ -71,7 +71,7 @@ func TestUploadForm(t *testing.T) {
 			if tt.status != 201 {
 				return
 			}
-			got := decodeBody[Upload](t, resp).Files
+			got := decodeBody[uploaded](t, resp).Files
 			check(t, "files", len(got), len(tt.files))
 			for i, f := range got {
 				check(t, "name", f.Name, strconv.Itoa(i))

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"encoding/json"
@@ -38,7 +38,7 @@ func fail(w http.ResponseWriter, err error) {
 }
 
 // failPage answers a browser, with a page that takes it to the error page.
-func (m *Mattermost) failPage(w http.ResponseWriter, err error) {
+func (m *Handler) failPage(w http.ResponseWriter, err error) {
 	e := asRefusal(err)
 	link := html.EscapeString(m.base + "/error?" + url.Values{"message": {e.ID}}.Encode())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -1,5 +1,6 @@
-// Package authority is a certificate authority in memory, for tests and for
-// the demonstration.
+// Package authority issues short-lived certificates for the demo and for tests.
+// The authority exists in memory only: it has no revocation, and no certificate
+// outlives a day.
 package authority
 
 import (
@@ -16,8 +17,8 @@ import (
 	"time"
 )
 
-// certificateLife is how long certificates are valid, which is longer than a
-// test or a demonstration takes.
+// certificateLife is how long certificates are valid, the authority's own
+// included: longer than any test or demo runs.
 const certificateLife = 24 * time.Hour
 
 // CA is a certificate authority that exists in memory only. It is safe for
@@ -33,7 +34,7 @@ func New() (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("generate CA key: %w", err)
 	}
-	ca := &CA{key: key, cert: unsigned("stand-in CA")}
+	ca := &CA{key: key, cert: unsigned("culvert short-lived CA")}
 	ca.cert.IsCA, ca.cert.BasicConstraintsValid, ca.cert.MaxPathLenZero = true, true, true
 	ca.cert.KeyUsage = x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, ca.cert, ca.cert, &key.PublicKey, key)
@@ -56,11 +57,11 @@ func unsigned(name string) *x509.Certificate {
 // Certificate issues a server's certificate for the names, which may be IP
 // addresses.
 func (ca *CA) Certificate(names ...string) (*tls.Certificate, error) {
-	return ca.CertificateOf("stand-in", names...)
+	return ca.CertificateOf("culvert", names...)
 }
 
-// CertificateOf is Certificate with a common name, which tells whose it is, a
-// server's or a client's.
+// CertificateOf is Certificate with a common name. The certificate is good for a
+// server and for a client.
 func (ca *CA) CertificateOf(commonName string, names ...string) (*tls.Certificate, error) {
 	cert := unsigned(commonName)
 	cert.KeyUsage = x509.KeyUsageDigitalSignature
@@ -83,14 +84,14 @@ func (ca *CA) CertificateOf(commonName string, names ...string) (*tls.Certificat
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// Pool is the authority for clients to trust.
+// Pool returns a pool with the authority's certificate alone.
 func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
 	return pool
 }
 
-// PEM is the authority's certificate, for programs to trust.
+// PEM returns the authority's certificate for programs that read it from a file.
 func (ca *CA) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})
 }

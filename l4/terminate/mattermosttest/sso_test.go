@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"encoding/base64"
@@ -17,7 +17,7 @@ type stage struct {
 	db       *Database
 	clock    *later
 	site     string
-	nodes    [2]*Mattermost
+	nodes    [2]*Handler
 }
 
 // newStage builds a stage whose nodes have cfg besides.
@@ -25,7 +25,7 @@ func newStage(t *testing.T, site string, cfg Config) *stage {
 	t.Helper()
 	s := &stage{site: site, db: people(), clock: &later{}}
 	s.provider = NewProvider(ProviderConfig{ClientID: "culvert", ClientSecret: "s3/cr+et=="})
-	srv, err := Serve(s.provider, ServerConfig{})
+	srv, err := NewServer(s.provider, ServerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func newStage(t *testing.T, site string, cfg Config) *stage {
 	cfg.SiteURL, cfg.Database, cfg.Now = site, s.db, s.clock.now
 	cfg.GitLab = s.provider.Settings(srv.URL())
 	cfg.GitLab.Scope = scope
-	s.nodes = [2]*Mattermost{newNode(t, cfg), newNode(t, cfg)}
+	s.nodes = [2]*Handler{newNode(t, cfg), newNode(t, cfg)}
 	return s
 }
 
@@ -236,7 +236,7 @@ func TestSSOIsNotThere(t *testing.T) {
 	openid := newStage(t, "https://chat.example.com", Config{GitLab: GitLabSettings{Scope: "profile openid"}}).nodes[0]
 	for _, tt := range []struct {
 		name, request string
-		node          *Mattermost
+		node          *Handler
 	}{
 		{"another service", "GET /oauth/google/login", on},
 		{"off", "GET /oauth/gitlab/login", newNode(t, Config{})},
@@ -301,7 +301,7 @@ func TestSSOAnswersOfTheProvider(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStage(t, "https://chat.example.com", Config{})
-			srv, err := Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			srv, err := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/user" {
 					_, _ = io.WriteString(w, tt.user)
 					return

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"cmp"
@@ -12,7 +12,7 @@ const sessionLength = 30 * 24 * time.Hour
 
 // logIn begins a session and sends its cookies. They are Secure exactly when
 // the request counts as https.
-func (m *Mattermost) logIn(w http.ResponseWriter, r *http.Request, user User) (token string) {
+func (m *Handler) logIn(w http.ResponseWriter, r *http.Request, user User) (token string) {
 	s := session{user: user, csrf: newID(), expires: m.cfg.Now().Add(sessionLength)}
 	token = m.cfg.Database.addSession(s)
 	m.setCookie(w, r, http.Cookie{Name: "MMAUTHTOKEN", Value: token, HttpOnly: true, Expires: s.expires})
@@ -21,14 +21,14 @@ func (m *Mattermost) logIn(w http.ResponseWriter, r *http.Request, user User) (t
 	return token
 }
 
-func (m *Mattermost) setCookie(w http.ResponseWriter, r *http.Request, c http.Cookie) {
+func (m *Handler) setCookie(w http.ResponseWriter, r *http.Request, c http.Cookie) {
 	c.Path = cmp.Or(m.base, "/")
 	c.Secure = isHTTPS(r)
 	http.SetCookie(w, &c)
 }
 
 // currentUser is who sent the request, by cookie or else by bearer token.
-func (m *Mattermost) currentUser(r *http.Request) (User, bool) {
+func (m *Handler) currentUser(r *http.Request) (User, bool) {
 	token := ""
 	if c, err := r.Cookie("MMAUTHTOKEN"); err == nil {
 		token = c.Value
@@ -39,13 +39,13 @@ func (m *Mattermost) currentUser(r *http.Request) (User, bool) {
 }
 
 // userOf is whose session the token is.
-func (m *Mattermost) userOf(token string) (User, bool) {
+func (m *Handler) userOf(token string) (User, bool) {
 	s, ok := m.cfg.Database.session(token, m.cfg.Now())
 	return s.user, ok
 }
 
 // needLogin answers 401 to requests without a session.
-func (m *Mattermost) needLogin(next func(http.ResponseWriter, *http.Request, User)) http.HandlerFunc {
+func (m *Handler) needLogin(next func(http.ResponseWriter, *http.Request, User)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, ok := m.currentUser(r)
 		if !ok {

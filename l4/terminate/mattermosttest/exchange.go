@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"cmp"
@@ -18,7 +18,7 @@ const maxProviderAnswer = 1 << 20
 // exchange turns the provider's code into a user. The redirect_uri it sends is
 // that of the request that brought the code, so a proxy that changed its Host
 // or scheme makes the provider refuse.
-func (m *Mattermost) exchange(ctx context.Context, service, base, code string) (User, error) {
+func (m *Handler) exchange(ctx context.Context, service, base, code string) (User, error) {
 	token, err := m.accessToken(ctx, url.Values{
 		"client_id":     {m.cfg.GitLab.ID},
 		"client_secret": {m.cfg.GitLab.Secret},
@@ -40,7 +40,7 @@ func (m *Mattermost) exchange(ctx context.Context, service, base, code string) (
 	return user, nil
 }
 
-func (m *Mattermost) accessToken(ctx context.Context, form url.Values) (string, error) {
+func (m *Handler) accessToken(ctx context.Context, form url.Values) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.cfg.GitLab.TokenEndpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", fmt.Errorf("token endpoint: %w", err)
@@ -63,7 +63,7 @@ func (m *Mattermost) accessToken(ctx context.Context, form url.Values) (string, 
 }
 
 // profile asks who the token is for. An id of 0 or no e-mail is nobody.
-func (m *Mattermost) profile(ctx context.Context, service, token string) (User, error) {
+func (m *Handler) profile(ctx context.Context, service, token string) (User, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.cfg.GitLab.UserAPIEndpoint, nil)
 	if err != nil {
 		return User{}, fmt.Errorf("user endpoint: %w", err)
@@ -83,7 +83,7 @@ func (m *Mattermost) profile(ctx context.Context, service, token string) (User, 
 }
 
 // ask sends a request to the provider, whose answer has to be 200 and JSON.
-func (m *Mattermost) ask(req *http.Request, v any) error {
+func (m *Handler) ask(req *http.Request, v any) error {
 	req.Header.Set("Accept", "application/json")
 	resp, err := m.cfg.Client.Do(req)
 	if err != nil {

@@ -1,4 +1,4 @@
-package standin
+package mattermosttest
 
 import (
 	"net"
@@ -23,9 +23,9 @@ type Request struct {
 
 // Requests returns the newest requests, oldest first, each recorded before it
 // was answered. Its length is bounded by Config.Recorded.
-func (m *Mattermost) Requests() []Request { return m.log.all() }
+func (m *Handler) Requests() []Request { return m.log.all() }
 
-func (m *Mattermost) describe(r *http.Request) Request {
+func (m *Handler) describe(r *http.Request) Request {
 	seen := Request{
 		Method: r.Method, Target: r.RequestURI, Path: r.URL.Path, Host: r.Host, Proto: r.Proto,
 		Header: r.Header.Clone(), HTTPS: isHTTPS(r), ClientIP: m.clientIP(r),
@@ -53,7 +53,7 @@ func origin(r *http.Request) string {
 
 // clientIP believes the first element of the first trusted header that has an
 // address there.
-func (m *Mattermost) clientIP(r *http.Request) string {
+func (m *Handler) clientIP(r *http.Request) string {
 	for _, name := range m.cfg.TrustedProxyIPHeader {
 		first, _, _ := strings.Cut(r.Header.Get(name), ",")
 		if ip, err := netip.ParseAddr(strings.TrimSpace(first)); err == nil {
