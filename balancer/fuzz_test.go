@@ -71,8 +71,8 @@ func pickAll(t *testing.T, p *Pool, client netip.Addr) []*Server {
 		}
 		srv.Release()
 		seen = append(seen, srv)
-		if s.Tried() != len(seen) {
-			t.Fatalf("Tried = %d after %d picks", s.Tried(), len(seen))
+		if int(s.count) != len(seen) {
+			t.Fatalf("count = %d after %d picks", int(s.count), len(seen))
 		}
 	}
 }

@@ -26,9 +26,6 @@ type Selection struct {
 // Reset makes s ready for another connection or another pool.
 func (s *Selection) Reset(client netip.Addr) { *s = Selection{Client: client} }
 
-// Tried returns how many servers have been picked or excluded so far.
-func (s *Selection) Tried() int { return int(s.count) }
-
 // Has reports whether srv was picked or excluded.
 func (s *Selection) Has(srv *Server) bool { return s.has(srv.index) }
 

@@ -14,12 +14,12 @@ func TestSelectionRemembersWhoWasTried(t *testing.T) {
 			}
 			s.mark(i, n)
 			s.mark(i, n)
-			if !s.has(i) || s.Tried() != i+1 {
-				t.Fatalf("%d servers: after %d, has is %v and Tried %d", n, i, s.has(i), s.Tried())
+			if !s.has(i) || int(s.count) != i+1 {
+				t.Fatalf("%d servers: after %d, has is %v and count %d", n, i, s.has(i), int(s.count))
 			}
 		}
 		s.Reset(netip.MustParseAddr("192.0.2.1"))
-		if s.Tried() != 0 || s.has(n-1) || s.Client.String() != "192.0.2.1" {
+		if int(s.count) != 0 || s.has(n-1) || s.Client.String() != "192.0.2.1" {
 			t.Errorf("%d servers: Reset left %+v", n, s)
 		}
 	}

@@ -43,8 +43,6 @@ type Authorities struct {
 	between *x509.CertPool // CAs that another CA of the file signed
 
 	revocations map[issuer][]*revocations
-	warnings    []string
-	first       expiry
 }
 
 // An issuer is a CA by name and key, both in DER. Two CAs may have the same
@@ -54,11 +52,6 @@ type issuer struct{ subject, key string }
 
 func issuerOf(ca *x509.Certificate) issuer {
 	return issuer{string(ca.RawSubject), string(ca.RawSubjectPublicKeyInfo)}
-}
-
-type expiry struct {
-	when time.Time
-	what string
 }
 
 // LoadAuthorities reads CAs from a PEM file and revocation lists from files in
@@ -93,7 +86,6 @@ func LoadAuthorities(caFile string, crlFiles []string) (*Authorities, error) {
 			return nil, fmt.Errorf("load revocation list from %s: %w", file, err)
 		}
 	}
-	a.takeStock(cas, time.Now())
 	return a, nil
 }
 
@@ -105,25 +97,6 @@ func (a *Authorities) Names() *x509.CertPool {
 		return x509.NewCertPool()
 	}
 	return a.names
-}
-
-// Warnings returns what an operator should know about the files and what is
-// not an error, as of the time of loading.
-func (a *Authorities) Warnings() []string {
-	if a == nil {
-		return nil
-	}
-	return slices.Clone(a.warnings)
-}
-
-// ExpiresFirst returns when the first of the CAs and the revocation lists
-// expires, which may be in the past, and which one that is. A zero time means
-// never.
-func (a *Authorities) ExpiresFirst() (when time.Time, what string) {
-	if a == nil {
-		return time.Time{}, ""
-	}
-	return a.first.when, a.first.what
 }
 
 // Verify reports whether a certificate counts. The chain is as the client sent
@@ -282,34 +255,6 @@ func (a *Authorities) addCAs(cas []*x509.Certificate) error {
 
 func isSignedBy(c, ca *x509.Certificate) bool {
 	return bytes.Equal(c.RawIssuer, ca.RawSubject) && c.CheckSignatureFrom(ca) == nil
-}
-
-// takeStock notes what expires first and what looks wrong.
-func (a *Authorities) takeStock(cas []*x509.Certificate, now time.Time) {
-	for _, ca := range cas {
-		a.noteExpiry(ca.NotAfter, fmt.Sprintf("CA %q", ca.Subject), now)
-		lists := a.revocations[issuerOf(ca)]
-		if len(lists) == 0 && len(a.revocations) > 0 {
-			a.warnings = append(a.warnings, fmt.Sprintf("CA %q has no revocation list, others have: nothing it signed counts as revoked", ca.Subject))
-		}
-		for _, list := range lists {
-			what := fmt.Sprintf("revocation list of %q", ca.Subject)
-			if list.nextUpdate.IsZero() {
-				a.warnings = append(a.warnings, what+" does not say when it expires")
-				continue
-			}
-			a.noteExpiry(list.nextUpdate, what, now)
-		}
-	}
-}
-
-func (a *Authorities) noteExpiry(when time.Time, what string, now time.Time) {
-	if now.After(when) {
-		a.warnings = append(a.warnings, fmt.Sprintf("%s has expired on %s: clients under it are refused", what, day(when)))
-	}
-	if a.first.when.IsZero() || when.Before(a.first.when) {
-		a.first = expiry{when, what}
-	}
 }
 
 func readBounded(file string) ([]byte, error) {

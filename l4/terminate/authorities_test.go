@@ -92,9 +92,6 @@ func TestAuthoritiesOfNobody(t *testing.T) {
 		if a.Names() == nil {
 			t.Error("no names at all, want an empty pool")
 		}
-		if when, what := a.ExpiresFirst(); !when.IsZero() || what != "" || a.Warnings() != nil {
-			t.Errorf("got %v, %q, %q, want nothing", when, what, a.Warnings())
-		}
 	}
 }
 
@@ -220,68 +217,4 @@ func TestAuthoritiesFilesMissingOrHuge(t *testing.T) {
 	wantLoadError(t, err, huge, "larger than 64 MiB")
 	_, err = LoadAuthorities(ca, []string{huge})
 	wantLoadError(t, err, huge, "larger than 64 MiB")
-}
-
-func TestAuthoritiesExpiresFirst(t *testing.T) {
-	root := newRoot(t, "root", validFrom(-time.Hour, 30*time.Hour))
-	other := newRoot(t, "other", validFrom(-time.Hour, 20*time.Hour))
-	superseded := root.crl(t, crl{number: 1, from: -2 * time.Hour, to: -time.Hour})
-	long := root.crl(t, crl{number: 2, from: -time.Hour, to: 10 * time.Hour})
-
-	tests := []struct {
-		name string
-		auth *Authorities
-		when time.Duration
-		what string
-	}{
-		{"one CA", mustLoad(t, pemOf(root)), 30 * time.Hour, `CA "CN=root"`},
-		{"two CAs", mustLoad(t, pemOf(root, other)), 20 * time.Hour, `CA "CN=other"`},
-		{"a list", mustLoad(t, pemOf(root, other), long), 10 * time.Hour, `revocation list of "CN=root"`},
-		{"a list that no longer counts", mustLoad(t, pemOf(root, other), superseded, long), 10 * time.Hour, `revocation list of "CN=root"`},
-		{"a stale list", mustLoad(t, pemOf(root, other), superseded), -time.Hour, `revocation list of "CN=root"`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			when, what := tt.auth.ExpiresFirst()
-			if off := time.Until(when) - tt.when; off.Abs() > time.Minute {
-				t.Errorf("got %v from now, want %v", time.Until(when), tt.when)
-			}
-			if what != tt.what {
-				t.Errorf("got %q, want %q", what, tt.what)
-			}
-		})
-	}
-}
-
-func TestAuthoritiesWarnings(t *testing.T) {
-	root, other := newRoot(t, "root"), newRoot(t, "other")
-	old := newRoot(t, "old", validFrom(-2*time.Hour, -time.Hour))
-	list := root.crl(t, crl{number: 1})
-	backdated := root.crl(t, crl{number: 2, from: -2 * time.Hour, to: time.Hour})
-
-	tests := []struct {
-		name string
-		auth *Authorities
-		want []string
-	}{
-		{"none", mustLoad(t, pemOf(root), list), nil},
-		{"no lists at all", mustLoad(t, pemOf(root, other)), nil},
-		{"expired CA", mustLoad(t, pemOf(root, old)), []string{`CA "CN=old" has expired`}},
-		{"stale list", mustLoad(t, pemOf(root), staleCRL(t, root)), []string{`revocation list of "CN=root" has expired`}},
-		{"CA without a list", mustLoad(t, pemOf(root, other), list), []string{`CA "CN=other" has no revocation list`}},
-		{"number against date", mustLoad(t, pemOf(root), list, backdated), []string{"the number counts"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got := tt.auth.Warnings()
-			if len(got) != len(tt.want) {
-				t.Fatalf("got %q, want %d warnings", got, len(tt.want))
-			}
-			for i, want := range tt.want {
-				if !strings.Contains(got[i], want) {
-					t.Errorf("got %q, want %q", got[i], want)
-				}
-			}
-		})
-	}
 }

@@ -82,9 +82,6 @@ func (a *Authorities) addList(der []byte, cas []*x509.Certificate) error {
 		if other.scope != list.scope {
 			continue
 		}
-		if list.isNewer(other) != list.thisUpdate.After(other.thisUpdate) && !list.thisUpdate.Equal(other.thisUpdate) {
-			a.warnings = append(a.warnings, fmt.Sprintf("two revocation lists of %q: the one with the higher number is the older one by date; the number counts", crl.Issuer))
-		}
 		if list.isNewer(other) {
 			a.revocations[by][i] = list
 		}

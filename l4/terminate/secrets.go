@@ -308,16 +308,3 @@ func (s *Secrets) matchAt(value string, now time.Time) (label string, ok bool) {
 func (e *secretEntry) expired(now time.Time) bool {
 	return e.expires && !now.Before(e.until)
 }
-
-// Labels returns the label of every secret, expired ones too, in the order of
-// the file.
-func (s *Secrets) Labels() []string {
-	if s == nil {
-		return nil
-	}
-	labels := make([]string, len(s.list))
-	for i := range s.list {
-		labels[i] = s.list[i].label
-	}
-	return labels
-}
