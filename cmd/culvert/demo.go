@@ -19,6 +19,7 @@ import (
 	"culvert/cmd/internal/accesslog"
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/service"
+	"culvert/cmd/internal/spool"
 	"culvert/l4/authority"
 )
 
@@ -62,18 +63,18 @@ func runDemo(address, adminAddress string, out io.Writer) error {
 	signals := make(chan os.Signal, 1) // further signals change nothing: the end takes a moment
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	spool := newSpool(out) // a stopped terminal must not keep the demo from ending
-	defer closeWithin(logTimeout, spool.close)
-	d := &demo{out: spool}
+	lines := spool.NewLines(out) // a stopped terminal must not keep the demo from ending
+	defer closeLines(lines)
+	d := &demo{out: lines}
 	defer d.close()
 	if err := d.start(address, adminAddress); err != nil {
 		return err
 	}
 	d.serve(signals, os.Stdin)
-	if n := spool.dropped.Load(); n > 0 {
-		fmt.Fprintf(spool, "\n%d lines are missing above: the output was not read.\n", n)
+	if n := lines.Dropped(); n > 0 {
+		fmt.Fprintf(lines, "\n%d lines are missing above: the output was not read.\n", n)
 	}
-	fmt.Fprintln(spool, "\nThe demo ends.")
+	fmt.Fprintln(lines, "\nThe demo ends.")
 	return nil
 }
 

@@ -28,6 +28,8 @@ var arrows = map[string][]string{
 	"l4/terminate/mattermosttest": {},
 	"l4/internal/program":         {},
 
+	"cmd/internal/spool": {},
+
 	"bench":         {"bench/load", "bench/measure", "bench/origin", "bench/peer", "bench/result"},
 	"bench/check":   {},
 	"bench/load":    {"bench/origin"},

@@ -14,6 +14,7 @@ import (
 
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/service"
+	"culvert/cmd/internal/spool"
 )
 
 const (
@@ -57,8 +58,8 @@ func run(path, format string, stderr io.Writer) error {
 	signals := listen()
 	defer signals.stop()
 
-	out := newSpool(stderr)
-	defer closeWithin(logTimeout, out.close)
+	out := spool.NewLines(stderr)
+	defer closeLines(out)
 	log, err := newLogger(out, format)
 	if err != nil {
 		return err
@@ -108,10 +109,18 @@ func load(path string) (*config.File, error) {
 
 // tellDropped says how much of the log is missing. It comes last, and what
 // was queued then may be lost too.
-func tellDropped(log *slog.Logger, out *spool) {
-	if n := out.dropped.Load(); n > 0 {
+func tellDropped(log *slog.Logger, out spool.Lines) {
+	if n := out.Dropped(); n > 0 {
 		log.Warn("standard error was not read, lines of this log were dropped", "lines", n)
 	}
+}
+
+// closeLines waits for the output of a log, within limits: what it does not take
+// is lost, and no output is left to say so.
+func closeLines(out spool.Lines) {
+	ctx, cancel := context.WithTimeout(context.Background(), logTimeout)
+	defer cancel()
+	_ = out.Close(ctx)
 }
 
 func newLogger(w io.Writer, format string) (*slog.Logger, error) {
@@ -131,10 +140,4 @@ func writeUnits(_ []string, a slog.Attr) slog.Attr {
 		a.Value = slog.StringValue(a.Value.Duration().String())
 	}
 	return a
-}
-
-func closeWithin(limit time.Duration, f func(context.Context)) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	f(ctx)
 }

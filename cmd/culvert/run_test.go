@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"culvert/cmd/internal/spool"
 	"culvert/l4/authority"
 )
 
@@ -232,14 +233,18 @@ func TestJSONLogHasUnits(t *testing.T) {
 func TestTellDropped(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
-	s := newSpool(io.Discard)
-	defer s.close(t.Context())
-	tellDropped(log, s)
+	lines := spool.NewLines(io.Discard)
+	if err := lines.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tellDropped(log, lines)
 	if out.Len() > 0 {
 		t.Errorf("nothing was dropped, got %s", out.String())
 	}
-	s.dropped.Add(3)
-	tellDropped(log, s)
+	for range 3 {
+		fmt.Fprintln(lines, "late")
+	}
+	tellDropped(log, lines)
 	if got := out.String(); !strings.Contains(got, "lines=3") {
 		t.Errorf("got %q", got)
 	}

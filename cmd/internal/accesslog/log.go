@@ -16,10 +16,9 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"culvert/cmd/internal/spool"
 	"culvert/l4"
 	"culvert/l4/terminate"
 )
@@ -52,23 +51,11 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Log is a bounded queue of records with one writer goroutine behind it. A
-// nil Log is valid and discards everything.
+// Log writes records through a spool.Spool. A nil Log is valid and discards
+// everything.
 type Log struct {
-	opts   Options
-	out    io.Writer
+	spool  *spool.Spool[entry]
 	closer io.Closer // nil when the output is not ours to close
-
-	wake    chan struct{} // capacity 1: a token says "look at the queue"
-	closing chan struct{} // closed by Close
-	done    chan struct{} // closed when the writer has returned
-	dropped atomic.Uint64
-
-	mu     sync.Mutex // guards the fields below; nothing blocks under it
-	ring   []entry
-	head   int
-	count  int
-	closed bool
 }
 
 // entry is a connection's record, or a request's.
@@ -88,16 +75,37 @@ func New(w io.Writer, opts Options) *Log {
 	if opts.Format == nil {
 		opts.Format = newJSON().append
 	}
-	l := &Log{
-		opts:    opts,
-		out:     w,
-		wake:    make(chan struct{}, 1),
-		closing: make(chan struct{}),
-		done:    make(chan struct{}),
-		ring:    make([]entry, opts.Queue),
+	return &Log{spool: spool.Start(w, spool.Options[entry]{
+		Queue: opts.Queue, Gather: opts.Gather, Batch: flushAt,
+		Format: formatter(opts.Format), Report: reporter(opts.Log),
+	})}
+}
+
+// formatter formats connections with connection, and requests as JSON.
+func formatter(connection func(*bytes.Buffer, *l4.Record)) func(*bytes.Buffer, *entry) {
+	requests := newJSON()
+	return func(b *bytes.Buffer, e *entry) {
+		if e.request != nil {
+			requests.appendRequest(b, e.request)
+			return
+		}
+		connection(b, &e.Record)
 	}
-	go l.write()
-	return l
+}
+
+// reporter tells the operator when the output begins to fail and when it works
+// again.
+func reporter(log *slog.Logger) func(error, uint64) {
+	if log == nil {
+		return nil
+	}
+	return func(err error, lost uint64) {
+		if err != nil {
+			log.Error("access log cannot be written, dropping lines", "error", err)
+			return
+		}
+		log.Info("access log is written again", "lines_lost", lost)
+	}
 }
 
 // Add queues a copy of r, or drops it when the queue is full or the Log is
@@ -106,75 +114,21 @@ func (l *Log) Add(r *l4.Record) {
 	if l == nil {
 		return
 	}
-	l.add(&entry{Record: *r})
+	var e entry
+	e.Record = *r // entry{Record: *r} would be copied once more
+	e.Tries = nil // the caller's array is the caller's
+	if len(r.Tries) > 0 {
+		e.Tries = slices.Clone(r.Tries)
+	}
+	l.spool.Add(&e)
 }
 
 // AddRequest is Add for a request on a connection whose TLS ends here. r is
 // the Log's from then on.
 func (l *Log) AddRequest(r *terminate.Request) {
 	if l != nil {
-		l.add(&entry{request: r})
+		l.spool.Add(&entry{request: r})
 	}
-}
-
-func (l *Log) add(e *entry) {
-	switch l.push(e) {
-	case dropped:
-		l.dropped.Add(1)
-	case first:
-		select {
-		case l.wake <- struct{}{}:
-		default: // a token is there already
-		}
-	}
-}
-
-// pushed is what became of a record in push.
-type pushed uint8
-
-const (
-	queued  pushed = iota
-	first          // queued, and the queue was empty: the writer may sleep
-	dropped        // no room
-)
-
-func (l *Log) push(e *entry) pushed {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.count == len(l.ring) || l.closed {
-		return dropped
-	}
-	i := l.head + l.count
-	if i >= len(l.ring) {
-		i -= len(l.ring)
-	}
-	l.ring[i] = *e
-	l.ring[i].Tries = nil // the caller's array is the caller's
-	if len(e.Tries) > 0 {
-		l.ring[i].Tries = slices.Clone(e.Tries)
-	}
-	l.count++
-	if l.count > 1 {
-		return queued
-	}
-	return first
-}
-
-// take moves the oldest entry to e.
-func (l *Log) take(e *entry) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.count == 0 {
-		return false
-	}
-	*e = l.ring[l.head]
-	l.ring[l.head] = entry{} // releases its strings
-	l.head++
-	if l.head == len(l.ring) {
-		l.head = 0
-	}
-	l.count--
-	return true
 }
 
 // Dropped returns how many records have not reached the output, because the
@@ -183,7 +137,7 @@ func (l *Log) Dropped() uint64 {
 	if l == nil {
 		return 0
 	}
-	return l.dropped.Load()
+	return l.spool.Dropped()
 }
 
 // Close takes no more records, waits until those queued are written, and
@@ -194,20 +148,11 @@ func (l *Log) Close(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	l.mu.Lock()
-	wasClosed := l.closed
-	l.closed = true
-	l.mu.Unlock()
-	if !wasClosed {
-		close(l.closing)
-	}
-	select {
-	case <-l.done:
-		return l.closeOutput()
-	case <-ctx.Done():
+	if err := l.spool.Close(ctx); err != nil {
 		_ = l.closeOutput() // the writer is stuck in it
-		return fmt.Errorf("access log: output does not take the last lines: %w", ctx.Err())
+		return fmt.Errorf("access log: output does not take the last lines: %w", err)
 	}
+	return l.closeOutput()
 }
 
 func (l *Log) closeOutput() error {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"culvert/cmd/internal/spool"
 	"culvert/l4"
 )
 
@@ -256,11 +257,7 @@ func TestFIFOWhoseReaderStopped(t *testing.T) {
 	if err := l.Close(expired()); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
-	select {
-	case <-l.done:
-	case <-time.After(10 * time.Second):
-		t.Error("the writer is still stuck in a FIFO that was closed")
-	}
+	closeLog(t, l) // the writer is not stuck in a FIFO that was closed
 }
 
 func TestFIFOWithoutReaderIsRefused(t *testing.T) {
@@ -357,17 +354,20 @@ func TestAddDoesNotAllocate(t *testing.T) {
 // idle returns a Log without a writer, so that a benchmark measures Add
 // alone.
 func idle() *Log {
-	return &Log{wake: make(chan struct{}, 1), ring: make([]entry, DefaultQueue)}
+	return &Log{spool: &spool.Spool[entry]{Queue: spool.NewQueue[entry](DefaultQueue)}}
 }
 
 func BenchmarkAdd(b *testing.B) {
 	l := idle()
 	r := record(1)
 	b.ReportAllocs()
-	for b.Loop() {
+	for n := 1; b.Loop(); n++ {
 		l.Add(r)
-		if l.count == len(l.ring) {
-			l.count = 0
+		if n%DefaultQueue == 0 {
+			b.StopTimer()
+			for e := (entry{}); l.spool.Take(&e); {
+			}
+			b.StartTimer()
 		}
 	}
 }
