@@ -45,6 +45,7 @@ var wards = map[string][]string{
 	"culvert/bench":                       {"cmd/culvert-bench", "bench", "bench/load", "bench/peer", "bench/report"},
 	"golang.org/x/sys":                    {"l4/socket"},
 	"golang.org/x/crypto":                 {"cmd/internal/service", "l4/terminate"},
+	"golang.org/x/net":                    {"cmd/internal/admin"},
 	"github.com/goccy/go-yaml":            {"cmd/internal/config"},
 	"github.com/cespare/xxhash/v2":        {"balancer", "l4/limit"},
 	"github.com/prometheus/client_golang": {"cmd/internal/admin"},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"culvert/balancer"
 	"culvert/health"
@@ -100,7 +101,7 @@ func Listen(address string, inherited *os.File) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
-	return &Server{socket: ln, listener: newLimitListener(ln, maxConnections), done: make(chan error, 1)}, nil
+	return &Server{socket: ln, listener: netutil.LimitListener(ln, maxConnections), done: make(chan error, 1)}, nil
 }
 
 func open(network, address string, inherited *os.File) (net.Listener, error) {

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"culvert/l4/socket"
 )
 
@@ -128,7 +130,7 @@ func (c *Control) Serve(op Operator) {
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
 		ConnContext:       withPeer,
 	}
-	go func() { c.done <- c.http.Serve(newLimitListener(c.socket, maxConnections)) }()
+	go func() { c.done <- c.http.Serve(netutil.LimitListener(peerListener{c.socket}, maxConnections)) }()
 }
 
 // File returns a second descriptor of the socket, the caller's to close, for a
@@ -144,24 +146,6 @@ func (c *Control) Close(ctx context.Context) error {
 		return c.socket.Close()
 	}
 	return closeHTTP(ctx, c.http, c.done)
-}
-
-type peerKey struct{}
-
-// withPeer notes who is at the other end of the socket.
-func withPeer(ctx context.Context, c net.Conn) context.Context {
-	var cred *syscall.Ucred
-	if l, ok := c.(*limitedConn); ok {
-		c = l.Conn
-	}
-	if u, ok := c.(*net.UnixConn); ok {
-		if raw, err := u.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) {
-				cred, _ = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-			})
-		}
-	}
-	return context.WithValue(ctx, peerKey{}, cred)
 }
 
 // A call does what one path is for and returns what is answered.

@@ -1,10 +1,17 @@
 package admin
 
 import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestRequestsAboveTheLimitAreRefused(t *testing.T) {
@@ -38,41 +45,65 @@ func TestRequestsAboveTheLimitAreRefused(t *testing.T) {
 	}
 }
 
+// Both listeners: of HTTP over TCP, and of the control socket.
 func TestConnectionsAboveTheLimitWait(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	s := listen(t)
+	s.Serve(source(t))
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	path, _ := startControl(t, &fakeOperator{})
+	for _, tt := range []struct {
+		name string
+		addr net.Addr
+	}{
+		{"TCP", s.Addr()},
+		{"control socket", &net.UnixAddr{Name: path, Net: "unix"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			first := ask(t, tt.addr)
+			first.answered(t)
+			for range maxConnections - 1 {
+				ask(t, tt.addr).answered(t)
+			}
+			last := ask(t, tt.addr)
+			last.waits(t)
+			first.Close()
+			last.answered(t)
+		})
+	}
+}
+
+// asker is a connection that has sent a request and stays open.
+type asker struct{ net.Conn }
+
+func ask(t *testing.T, a net.Addr) asker {
+	t.Helper()
+	conn, err := net.Dial(a.Network(), a.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inner.Close()
-	ln := newLimitListener(inner, 1)
-	for range 2 {
-		conn, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-	}
-	first, err := ln.Accept()
-	if err != nil {
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, "GET "+pathStatus+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	second := make(chan net.Conn)
-	go func() {
-		conn, err := ln.Accept()
-		if err != nil {
-			t.Error(err)
-		}
-		second <- conn
-	}()
-	select {
-	case <-second:
-		t.Fatal("two connections were accepted")
-	default:
+	return asker{conn}
+}
+
+// answered reads the first line of an answer, whatever it says.
+func (a asker) answered(t *testing.T) {
+	t.Helper()
+	_ = a.SetReadDeadline(time.Now().Add(10 * time.Second))
+	line, err := bufio.NewReader(a).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 ") {
+		t.Fatalf("got %q and %v, want an answer", line, err)
 	}
-	first.Close()
-	first.Close() // gives one place back, not two
-	(<-second).Close()
-	if got := len(ln.slots); got != 0 {
-		t.Errorf("%d places are taken, want 0", got)
+}
+
+// waits checks that nothing is answered for a moment, in which a server without
+// a limit answers a few hundred times.
+func (a asker) waits(t *testing.T) {
+	t.Helper()
+	_ = a.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := a.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("got %d bytes and %v, want no answer", n, err)
 	}
 }
