@@ -1,0 +1,229 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"culvert/balancer"
+	"culvert/l4"
+)
+
+func (k *checker) pool(p *Pool) {
+	k.in(partOf("pool", p.Name), func() {
+		k.poolName(p)
+		if len(p.Servers) == 0 && !p.Has("servers") {
+			k.errorAt(p.Position, "the pool has no servers")
+		}
+		for i, s := range p.Servers {
+			k.entry(p, s == nil, "servers", i, func() { k.server(s) })
+		}
+		k.policy(p)
+		k.members(p)
+		k.poolBounds(p)
+		k.sources(p)
+		k.siteURL(p)
+		if p.Health != nil {
+			k.in("health", func() { k.health(p.Health) })
+		}
+		if p.Ejection != nil {
+			k.in("eject", func() { k.ejection(p.Ejection) })
+		}
+		k.in("sessions", func() { k.sessions(p) })
+	})
+}
+
+func (k *checker) poolName(p *Pool) {
+	switch err := checkName(p.Name); {
+	case p.Name == "" || err != nil:
+		k.errorAt(p.Position, "%s cannot name a pool: expected printable text without spaces", Quote(p.Name))
+	case p.Name == wordReject || p.Name == wordClose:
+		k.errorAt(p.Position, "%q cannot name a pool: it is what a listener's default may do", p.Name)
+	}
+}
+
+// maxName is the longest name accepted, in bytes.
+const maxName = 128
+
+func checkName(name string) error {
+	if len(name) > maxName {
+		return fmt.Errorf("it is %d bytes long, at most %d fit", len(name), maxName)
+	}
+	for _, r := range name {
+		if r <= ' ' || !strconv.IsPrint(r) {
+			return fmt.Errorf("it contains %q", r)
+		}
+	}
+	return nil
+}
+
+func (k *checker) poolBounds(p *Pool) {
+	b := bounded{k, &p.Source}
+	b.integer("ipv6_prefix", p.IPv6Prefix, 1, 128)
+	b.decimal("bounded_load", p.BoundedLoad, minBound, maxBound)
+	b.decimalOr("panic", p.Panic, minShare, maxShare)
+	b.duration("slow_start", p.SlowStart, probeSpan)
+	b.integerOr("tries", p.Tries, 1, maxTries)
+	b.decimalOr("retry_budget", p.RetryBudget, minBudget, maxBudget)
+	b.duration("timeouts.connect", p.ConnectTimeout, waitSpan)
+	b.duration("timeouts.first_byte", p.FirstByteTimeout, offSpan)
+	b.duration("timeouts.failover", p.FailoverTimeout, offSpan)
+	b.enumerated("send_proxy", p.SendProxy, p.SendProxy <= l4.ProxyV2)
+	k.session(&p.Source, &p.Session)
+	k.tcp(&p.TCP)
+}
+
+func (k *checker) sources(p *Pool) {
+	at := p.ValueAt("source")
+	if p.Transparent && len(p.Sources) > 0 {
+		k.errorAt(at, "found %s among addresses, expected it alone", Quote("client"))
+	}
+	for _, a := range p.Sources {
+		if !canDialFrom(a) {
+			k.wrong(at, a.String(), "client, or the machine's own addresses, such as 10.0.0.5")
+		}
+	}
+}
+
+// canDialFrom reports whether a socket can be bound to a to connect from it.
+func canDialFrom(a netip.Addr) bool {
+	return a.IsValid() && a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast()
+}
+
+func (k *checker) siteURL(p *Pool) {
+	if p.SiteURL == "" {
+		return
+	}
+	if _, err := parseSite(p.SiteURL); err != nil {
+		k.wrong(p.ValueAt("site_url"), p.SiteURL, "the https URL of a site, such as https://chat.example.com or https://example.com/chat: "+err.Error())
+	}
+}
+
+// hashes reports whether a policy gives each client a server of its own.
+func hashes(p balancer.Policy) bool {
+	switch p {
+	case "", balancer.ClientAddress, balancer.Maglev, balancer.NGINXHash:
+		return true
+	}
+	return false
+}
+
+// policy reports an unknown policy, and keys that the pool's policy would
+// ignore.
+func (k *checker) policy(p *Pool) {
+	if p.Policy != "" && !slices.Contains(balancer.Policies(), p.Policy) {
+		k.unknownPolicy(p)
+		return
+	}
+	if cuts := hashes(p.Policy) && p.Policy != balancer.NGINXHash; !cuts && is(&p.Source, use{"ipv6_prefix", p.IPv6Prefix != 0}) {
+		k.errorAt(p.At("ipv6_prefix"), `"ipv6_prefix" has no effect with the policy %s, only with client-address and maglev`, p.Policy)
+	}
+	if !hashes(p.Policy) && is(&p.Source, use{"bounded_load", p.BoundedLoad != 0}) {
+		why := "balances by load already"
+		if p.Policy == balancer.RoundRobin {
+			why = "does not hash"
+		}
+		k.errorAt(p.At("bounded_load"), `"bounded_load" has no effect with the policy %s, which %s, only with client-address, maglev and nginx-hash`, p.Policy, why)
+	}
+	if p.Sessions.Rebalance && !hashes(p.Policy) {
+		k.errorAt(p.Sessions.At("rebalance"), `"rebalance" has no effect with the policy %s, which gives clients no server of their own, only with client-address, maglev and nginx-hash`, p.Policy)
+	}
+}
+
+func (k *checker) unknownPolicy(p *Pool) {
+	var known []string
+	for _, policy := range balancer.Policies() {
+		known = append(known, string(policy))
+	}
+	k.wrong(p.ValueAt("balance"), string(p.Policy), List(known)+k.suggest.Hint(string(p.Policy), known))
+}
+
+// members looks at what the servers are together.
+func (k *checker) members(p *Pool) {
+	all, primaries, up := 0, 0, 0
+	for _, s := range live(p.Servers) {
+		if _, err := parseServer(s.Address); err != nil {
+			continue // was reported
+		}
+		all++
+		if !s.Backup {
+			primaries++
+		}
+		if !s.Down {
+			up++
+		}
+	}
+	switch {
+	case all == 0: // was reported
+	case primaries == 0:
+		k.errorAt(p.At("servers"), "every server of the pool is a backup, expected at least one that is not")
+	case up == 0:
+		k.warnAt(p.At("servers"), "every server of the pool %s is down", p.Name)
+	}
+}
+
+// live returns the entries of a list that are not nil.
+func live[T any](all []*T) []*T {
+	isNil := func(e *T) bool { return e == nil }
+	if !slices.ContainsFunc(all, isNil) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), isNil)
+}
+
+func (k *checker) server(s *Server) {
+	const want = `a server's address ("10.0.0.1:443", "[2001:db8::1]:443", "host.example.com:443", "srv:_https._tcp.example.com" or "unix:/path")`
+	k.in(partOf("server", s.Name, s.Address), func() {
+		k.require(&s.Source, s.Address, "the server", "address")
+		k.name(s.ValueAt("name"), s.Name)
+		k.serverBounds(s)
+		if s.Address == "" {
+			return
+		}
+		e, err := parseServer(s.Address)
+		if err != nil {
+			k.wrong(s.ValueAt("address"), s.Address, want+": "+err.Error())
+		} else if e.srv {
+			k.ignored(&s.Source, "beside an SRV name: its records say which servers there are, and their weights and priorities",
+				[]use{{"name", s.Name != ""}, {"weight", s.Weight != 0}, {"backup", s.Backup}})
+		}
+	})
+}
+
+func (k *checker) serverBounds(s *Server) {
+	b := bounded{k, &s.Source}
+	b.integer("weight", s.Weight, 1, maxWeight)
+	b.integer("max_conns", s.MaxConns, 1, maxConnections)
+	b.decimal("max_rate", s.MaxRate, minRate, maxRate)
+	b.duration("max_wait", s.MaxWait, waitSpan)
+	if !is(&s.Source, use{"max_rate", s.MaxRate != 0}) {
+		k.ignored(&s.Source, `without "max_rate"`, []use{{"max_wait", s.MaxWait != 0}})
+	}
+}
+
+func (k *checker) ejection(e *Ejection) {
+	b := bounded{k, &e.Source}
+	b.integer("failures", e.Failures, 1, maxStreak)
+	b.duration("window", e.Window, probeSpan)
+	b.duration("time", e.Time, probeSpan)
+	b.duration("max_time", e.MaxTime, probeSpan)
+	b.decimal("share", e.Share, minShare, maxShare)
+	if first := e.firstTime(); e.MaxTime > 0 && e.MaxTime < first {
+		k.errorAt(e.At("max_time"), "the max_time (%s) is shorter than the time (%s)", written(e.MaxTime), written(first))
+	}
+}
+
+func (k *checker) sessions(p *Pool) {
+	s := &p.Sessions
+	b := bounded{k, &s.Source}
+	b.duration("within", s.Within, waitSpan)
+	b.decimal("per_second", s.PerSecond, minRate, maxRate)
+	within, rate := use{"within", s.Within != 0}, use{"per_second", s.PerSecond != 0}
+	if is(&s.Source, within) && is(&s.Source, rate) {
+		k.errorAt(s.At("per_second"), `"per_second" and "within" are two paces: give one`)
+	}
+	if !is(&s.Source, use{"on_down", s.CloseDown}, use{"on_removed", s.CloseRemoved}, use{"rebalance", s.Rebalance}) {
+		k.ignored(&s.Source, `without "on_down", "on_removed" or "rebalance"`, []use{within, rate})
+	}
+}
