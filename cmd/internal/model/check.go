@@ -22,7 +22,7 @@ func (c *Config) Check() (errs, warnings Errors) {
 		k.entry(c, p == nil, "pools", i, func() { k.pool(p) })
 	}
 	k.together()
-	if len(k.errs) == 0 {
+	if len(k.errs) == 0 && !k.unread {
 		k.buildable()
 	}
 	k.errs.Sort()
@@ -37,6 +37,7 @@ type checker struct {
 	errs     Errors
 	warnings Errors
 	suggest  Suggester
+	unread   bool   // something that is required is not there, and was reported by the front end
 	part     string // what is checked now, for errors without a position
 }
 
@@ -93,8 +94,12 @@ func (k *checker) ignored(s *Source, where string, groups ...[]use) {
 }
 
 // require reports a key that a struct must have and does not.
-func (k *checker) require(s *Source, value, what, key string) {
-	if value == "" && !s.Has(key) {
+func (k *checker) require(s *Source, isSet bool, what, key string) {
+	switch {
+	case isSet:
+	case s.Has(key):
+		k.unread = true
+	default:
 		k.errorAt(s.Position, "%s has no %s", what, key)
 	}
 }

@@ -22,7 +22,7 @@ func (k *checker) health(h *Health) {
 	k.healthValues(h)
 	switch kind := string(h.Check); {
 	case kind == "":
-		k.require(&h.Source, kind, "health", "check")
+		k.require(&h.Source, false, "health", "check")
 	case kind == string(CheckOff):
 	case !contains(checkKinds, kind):
 		k.wrong(h.ValueAt("check"), kind, List(checkKinds)+k.suggest.Hint(kind, checkKinds))

@@ -30,7 +30,7 @@ func (k *checker) listener(l *Listener) {
 
 func (k *checker) listenAddress(l *Listener) {
 	const want = `an address to listen on (":443", "10.0.0.1:443", "[2001:db8::1]:443" or "unix:/path")`
-	k.require(&l.Source, l.Address, "the listener", "address")
+	k.require(&l.Source, l.Address != "", "the listener", "address")
 	if l.Address == "" {
 		return
 	}

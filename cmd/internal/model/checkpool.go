@@ -13,9 +13,7 @@ import (
 func (k *checker) pool(p *Pool) {
 	k.in(partOf("pool", p.Name), func() {
 		k.poolName(p)
-		if len(p.Servers) == 0 && !p.Has("servers") {
-			k.errorAt(p.Position, "the pool has no servers")
-		}
+		k.require(&p.Source, len(p.Servers) > 0, "the pool", "servers")
 		for i, s := range p.Servers {
 			k.entry(p, s == nil, "servers", i, func() { k.server(s) })
 		}
@@ -175,7 +173,7 @@ func live[T any](all []*T) []*T {
 func (k *checker) server(s *Server) {
 	const want = `a server's address ("10.0.0.1:443", "[2001:db8::1]:443", "host.example.com:443", "srv:_https._tcp.example.com" or "unix:/path")`
 	k.in(partOf("server", s.Name, s.Address), func() {
-		k.require(&s.Source, s.Address, "the server", "address")
+		k.require(&s.Source, s.Address != "", "the server", "address")
 		k.name(s.ValueAt("name"), s.Name)
 		k.serverBounds(s)
 		if s.Address == "" {

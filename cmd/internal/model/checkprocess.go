@@ -16,9 +16,7 @@ import (
 // process checks what is said of the process as a whole.
 func (k *checker) process() {
 	c := k.config
-	if len(c.Listeners) == 0 && !c.Has("listeners") {
-		k.errorAt(c.Position, "the file has no listeners")
-	}
+	k.require(&c.Source, len(c.Listeners) > 0, "the file", "listeners")
 	b := bounded{k, &c.Source}
 	b.integer("loops", c.Loops, 1, maxLoops)
 	if c.DrainTimeout > 0 {

@@ -11,9 +11,7 @@ func contains(all []string, text string) bool { return slices.Contains(all, text
 
 func (k *checker) route(r *Route) {
 	k.in(partOf("route", strings.Join(values(r.ServerNames), ",")), func() {
-		if len(r.ServerNames) == 0 && !r.Has("server_name") {
-			k.errorAt(r.Position, "the route has no server_name")
-		}
+		k.require(&r.Source, len(r.ServerNames) > 0, "the route", "server_name")
 		k.patterns(r)
 		k.alpn(r)
 		bounded{k, &r.Source}.enumerated("send_proxy", r.SendProxy, r.SendProxy <= l4.ProxyV2)

@@ -72,8 +72,8 @@ func (k *checker) path(s *Source, key, path, what string) bool {
 }
 
 func (k *checker) keyPair(p *KeyPair, what string) {
-	k.require(&p.Source, p.Certificate, what, "certificate")
-	k.require(&p.Source, p.Key, what, "key")
+	k.require(&p.Source, p.Certificate != "", what, "certificate")
+	k.require(&p.Source, p.Key != "", what, "key")
 	cert := k.path(&p.Source, "certificate", p.Certificate, "a certificate and its chain in PEM")
 	key := k.path(&p.Source, "key", p.Key, "a private key in PEM")
 	if !cert || !key {
@@ -85,7 +85,7 @@ func (k *checker) keyPair(p *KeyPair, what string) {
 }
 
 func (k *checker) acme(a *ACME) {
-	k.require(&a.Source, a.Cache, "acme", "cache")
+	k.require(&a.Source, a.Cache != "", "acme", "cache")
 	k.path(&a.Source, "cache", a.Cache, "a directory of culvert's own")
 	k.path(&a.Source, "roots", a.Roots, "certificates in PEM")
 	if a.Directory != "" && !strings.HasPrefix(a.Directory, "https://") {
@@ -94,7 +94,7 @@ func (k *checker) acme(a *ACME) {
 }
 
 func (k *checker) preauth(p *Preauth) {
-	k.require(&p.Source, p.SecretsFile, "preauth", "secrets_file")
+	k.require(&p.Source, p.SecretsFile != "", "preauth", "secrets_file")
 	if k.path(&p.Source, "secrets_file", p.SecretsFile, "a file with secrets") {
 		if _, err := terminate.LoadSecrets(p.SecretsFile); err != nil {
 			k.errorAt(p.ValueAt("secrets_file"), "%v", err)
@@ -138,7 +138,7 @@ func (k *checker) exemptPath(x *ExemptPath) {
 }
 
 func (k *checker) clients(c *ClientCertificates) {
-	k.require(&c.Source, c.CA, "client_certificates", "ca")
+	k.require(&c.Source, c.CA != "", "client_certificates", "ca")
 	if c.Handshake {
 		k.ignored(&c.Source, "with refuse: handshake, which shows no page", []use{{"status", c.Status != 0}})
 	}

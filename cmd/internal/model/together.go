@@ -57,7 +57,10 @@ func (k *checker) targets(c *Config) {
 	var names []string
 	used, first := map[string]bool{}, map[string]Position{}
 	for _, p := range live(c.Pools) {
-		if at, ok := first[p.Name]; ok && p.Name != "" {
+		if p.Name == "" {
+			continue // was reported
+		}
+		if at, ok := first[p.Name]; ok {
 			k.errorAt(p.Position, "there is a pool %s already%s", Quote(p.Name), onLine(",", at, p.Position))
 			continue
 		}
@@ -223,11 +226,11 @@ func (k *checker) take(all *bindings, a socket.Addr, text string, at Position) (
 
 // taker says that the listener of first has what another address asks for.
 func taker(first binding, text string, at Position) string {
-	who := theListener(first.at, at)
+	taken := theListener(first.at, at)
 	if first.text == text {
-		return fmt.Sprintf("%s has the address %s already", who, text)
+		return fmt.Sprintf("%s has the address %s already", taken, text)
 	}
-	return fmt.Sprintf("%s has the address %s, which cannot be bound beside %s", who, first.text, text)
+	return fmt.Sprintf("%s has the address %s, which cannot be bound beside %s", taken, first.text, text)
 }
 
 // collide reports whether two addresses cannot both be bound: an unspecified
