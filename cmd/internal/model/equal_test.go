@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"reflect"
 	"testing"
 )
@@ -25,7 +26,10 @@ func fill(v reflect.Value) {
 func leaves(v reflect.Value, grow bool) (all []reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if v.IsNil() && grow {
+		if v.IsNil() && !grow {
+			return nil
+		}
+		if v.IsNil() {
 			v.Set(reflect.New(v.Type().Elem()))
 		}
 		return leaves(v.Elem(), grow)
@@ -33,10 +37,16 @@ func leaves(v reflect.Value, grow bool) (all []reflect.Value) {
 		if v.Len() == 0 && grow {
 			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		}
-		return leaves(v.Index(0), grow)
+		for i := range v.Len() {
+			all = append(all, leaves(v.Index(i), grow)...)
+		}
+		return all
 	case reflect.Struct:
-		if v.Type() == sourceType || v.Type() == positionType {
+		switch v.Type() {
+		case sourceType, positionType:
 			return nil
+		case reflect.TypeFor[netip.Addr](), reflect.TypeFor[netip.AddrPort](), reflect.TypeFor[netip.Prefix]():
+			return []reflect.Value{v}
 		}
 		for i := range v.NumField() {
 			all = append(all, leaves(v.Field(i), grow)...)

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"culvert/health"
 )
 
 // words are texts that mean something in one place or another, and some that
@@ -74,14 +76,46 @@ func garbageStruct(r *rand.Rand, v reflect.Value, depth int) {
 // TestGarbageNeverPanics: whatever a caller fills in, Check and Unresolved
 // return, and what Check accepts can be built.
 func TestGarbageNeverPanics(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range uint64(1500) {
 		c := &Config{}
 		garbage(rand.New(rand.NewPCG(seed, 0)), reflect.ValueOf(c).Elem(), 5)
 		checkGarbage(t, seed, c)
 	}
 }
 
-func checkGarbage(t *testing.T, seed uint64, c *Config) {
+// TestOneWrongValue: a configuration that is right but for one value is built,
+// or Check says what is wrong with it.
+func TestOneWrongValue(t *testing.T) {
+	built := 0
+	for seed := range uint64(2000) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		c := rich()
+		all := leaves(reflect.ValueOf(c).Elem(), false)
+		garbage(r, all[r.IntN(len(all))], 0)
+		if checkGarbage(t, seed, c) {
+			built++
+		}
+	}
+	if built < 200 || built > 1800 {
+		t.Errorf("%d of 2000 were accepted: the values are not of both kinds", built)
+	}
+}
+
+// rich returns a configuration that is right and has something of most parts.
+func rich() *Config {
+	c := good()
+	p := c.Pools[0]
+	p.Health, p.Ejection = &Health{Check: CheckHTTPS, ServerName: "a", Status: []health.StatusRange{{Low: 200, High: 299}}}, &Ejection{}
+	c.Listeners = append(c.Listeners, &Listener{Address: "unix:/run/a", Pool: To("p"), ProxyProtocol: &ProxyProtocol{}}, &Listener{Address: ":80", Redirect: 443})
+	x := c.Listeners[0].Routes[0].Terminate
+	x.Preauth = &Preauth{SecretsFile: termFile("secrets"), Presets: Texts("always"), Exempt: []*ExemptPath{{Path: "/x"}}}
+	x.Clients = &ClientCertificates{CA: termFile("cert.pem")}
+	x.Encrypt = &Encrypt{Identity: goodPair()}
+	return c
+}
+
+// checkGarbage reports whether c was accepted.
+func checkGarbage(t *testing.T, seed uint64, c *Config) bool {
 	t.Helper()
 	defer func() {
 		if r := recover(); r != nil {
@@ -90,14 +124,20 @@ func checkGarbage(t *testing.T, seed uint64, c *Config) {
 	}()
 	errs, _ := c.Check()
 	_, err := c.Unresolved()
-	_, buildErr := c.Build(t.Context(), zone{})
+	b, buildErr := c.Build(t.Context(), zone{})
 	if len(errs) == 0 && err != nil {
 		t.Errorf("seed %d: accepted, but cannot be built: %v", seed, err)
 	}
-	_ = buildErr // a name that is not found is one
+	if len(errs) == 0 && buildErr != nil && len(c.hosts()) == 0 {
+		t.Errorf("seed %d: accepted, but not built: %v", seed, buildErr)
+	}
+	if buildErr == nil {
+		b.Sites()
+	}
 	c.Counts()
 	c.Transparent()
 	c.Drain()
+	return len(errs) == 0
 }
 
 // TestNilEverywhere: every pointer and list of a configuration can be empty.
