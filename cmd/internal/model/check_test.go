@@ -393,7 +393,7 @@ func TestCheckOfHealth(t *testing.T) {
 			append(no("a mattermost check", "method", "path", "status", "body"), no("a mattermost check without TLS", "verify")...)...),
 		row("a time of no deep check", Health{Check: CheckMattermost, DeepInterval: time.Minute}, `"deep_interval" has no effect without "deep"`),
 		row("verified for no name", Health{Check: CheckTLS, Verify: Verify{System: true}}, `"verify" needs "server_name", the name that the certificate has to be for`),
-		row("verified by nothing", Health{Check: CheckTLS, ServerName: "a", Verify: Verify{File: "/dev/null"}},
+		row("verified by nothing", Health{Check: CheckTLS, Verify: Verify{File: "/dev/null"}},
 			`found "/dev/null", expected on, off or the absolute path of a file with certificates in PEM: it has no certificate`),
 		row("verified by no file", Health{Check: CheckTLS, ServerName: "a", Verify: Verify{File: "/none"}},
 			`found "/none", expected on, off or the absolute path of a file with certificates in PEM: no such file or directory`),

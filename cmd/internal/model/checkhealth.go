@@ -20,6 +20,7 @@ var checkKinds = []string{
 
 func (k *checker) health(h *Health) {
 	k.healthValues(h)
+	verified := k.verify(h)
 	switch kind := string(h.Check); {
 	case kind == "":
 		k.require(&h.Source, false, "health", "check")
@@ -28,7 +29,9 @@ func (k *checker) health(h *Health) {
 		k.wrong(h.ValueAt("check"), kind, List(checkKinds)+k.suggest.Hint(kind, checkKinds))
 	default:
 		k.unusedByCheck(h)
-		k.verifyName(h)
+		if verified {
+			k.verifyName(h)
+		}
 		if h.request() && h.Method == "HEAD" && h.Body != "" {
 			k.errorAt(h.At("body"), `"body" can never pass with the method HEAD, whose answers have none`)
 		}
@@ -47,7 +50,6 @@ func (k *checker) healthValues(h *Health) {
 	b.integer("fall", h.Fall, 1, maxStreak)
 	b.enumerated("initial", h.Initial, h.Initial <= health.Probe)
 	k.certName(&h.Source, h.ServerName)
-	k.verify(h)
 	k.request(h)
 }
 
@@ -82,20 +84,24 @@ func (k *checker) certName(s *Source, name string) {
 	}
 }
 
-func (k *checker) verify(h *Health) {
+// verify checks the authorities and reports whether certificates are verified
+// by any.
+func (k *checker) verify(h *Health) bool {
 	at := h.ValueAt("verify")
 	if h.Verify.System && h.Verify.File != "" {
 		k.errorAt(at, "certificates are verified by the system's authorities or by those of a file, not by both")
-		return
+		return false
 	}
-	_, err := h.Verify.roots()
+	roots, err := h.Verify.roots()
 	switch {
 	case err == nil:
+		return roots != nil
 	case h.Verify.System:
 		k.errorAt(at, "load the system's certificate authorities: %v", err)
 	default:
 		k.wrong(at, h.Verify.File, "on, off or the absolute path of a file with certificates in PEM: "+err.Error())
 	}
+	return false
 }
 
 // roots returns the authorities; nil when nothing is verified.
@@ -157,7 +163,7 @@ func (k *checker) unusedByCheck(h *Health) {
 
 // verifyName reports certificates that are verified for no name.
 func (k *checker) verifyName(h *Health) {
-	if h.encrypted() && h.Verify != (Verify{}) && h.ServerName == "" && !h.Has("server_name") {
+	if h.encrypted() && h.ServerName == "" && !h.Has("server_name") {
 		k.errorAt(h.At("verify"), `"verify" needs "server_name", the name that the certificate has to be for`)
 	}
 }
