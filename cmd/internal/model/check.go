@@ -144,3 +144,12 @@ func theListener(there, at Position) string {
 func partOf(kind string, names ...string) string {
 	return kind + " " + cmp.Or(cmp.Or(names...), "without a name")
 }
+
+// live returns the entries of a list that are not nil.
+func live[T any](all []*T) []*T {
+	isNil := func(e *T) bool { return e == nil }
+	if !slices.ContainsFunc(all, isNil) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), isNil)
+}

@@ -87,9 +87,9 @@ func (k *checker) proxies(l *Listener) {
 	at, addr := l.At("proxy_protocol"), l.bound()
 	switch {
 	case len(p.From) == 0 && addr.IsValid() && !addr.IsUnix():
-		k.errorAt(at, `"proxy_protocol: on" is for unix sockets: here give the addresses of the proxies, or anybody could claim to be any client`)
+		k.errorAt(at, `"proxy_protocol: on" is for unix sockets: here give the addresses of the proxies, or any peer could claim to be any client`)
 	case len(p.From) > 0 && addr.IsUnix():
-		k.errorAt(at, `whoever connects to a unix socket has no address: write "proxy_protocol: on", and let the permissions of the socket say who may`)
+		k.errorAt(at, `clients of a unix socket have no address: write "proxy_protocol: on", and let the permissions of the socket say which may connect`)
 	}
 	if l.Has("proxy_protocol") {
 		return // prefixes were read, or reported, by the front end

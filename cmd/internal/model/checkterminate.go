@@ -173,7 +173,7 @@ func (k *checker) verifyServers(e *Encrypt) {
 	case e.Insecure && e.Roots != "":
 		k.errorAt(at, "the certificates of the servers are verified by those of a file, or not at all, not both")
 	case e.Insecure:
-		k.warnAt(at, "the certificates of the servers are not looked at: whoever is between sees and changes everything")
+		k.warnAt(at, "the certificates of the servers are not verified: anything between culvert and a server can read and change all of it")
 	case e.Roots == "":
 	case !filepath.IsAbs(e.Roots):
 		k.wrong(at, e.Roots, "on, dangerously-off or the absolute path of a file with certificates in PEM")

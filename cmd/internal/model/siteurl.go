@@ -26,11 +26,11 @@ func parseSite(text string) (*url.URL, error) {
 	case u.Port() == "443":
 		return nil, errors.New("leave :443 out, as browsers do")
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && (err != nil || port == 0):
-		return nil, errors.New("the port is none")
+		return nil, errors.New("the port is not one from 1 to 65535")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("nothing may stand beside the host, the port and the path")
+		return nil, errors.New("it can have a host, a port and a path only")
 	case u.Path != "" && (u.Path != path.Clean(u.Path) || u.RawPath != ""):
-		return nil, errors.New("the path is not written plainly")
+		return nil, errors.New("write the path without escapes, dots and empty segments")
 	}
 	return u, nil
 }
