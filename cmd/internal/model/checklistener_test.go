@@ -127,6 +127,9 @@ func TestCheckOfRoutes(t *testing.T) {
 			c.r.Target = Target{Action: Reject}
 		}, `f:1:7: found "reject", expected the name of a pool`},
 		{"a pool that does not exist", func(c parts) { c.r.Target = To("x") }, `listener tls: there is no pool "x"`},
+		{"a pool called reject", func(c parts) { c.r.Target = To("reject") }, in + `found "reject", expected the name of a pool`},
+		{"a pool without a name", func(c parts) { c.r.Target = To("") }, in + `"pool" is a pool without a name`},
+		{"an unknown action", func(c parts) { c.r.Target, c.r.Terminate = Target{Action: 9}, nil }, in + "action: unknown value 9"},
 		{"an unknown version", func(c parts) { c.r.SendProxy = 9 }, in + "send_proxy: unknown value 9"},
 		{"the same name twice", func(c parts) {
 			c.l.Routes = append(c.l.Routes, &Route{ServerNames: Texts("A.EXAMPLE."), Target: To("p")})
