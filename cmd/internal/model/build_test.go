@@ -387,3 +387,50 @@ func TestWhatTerminatingRoutesRead(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatTheBalancerGets: values that only its behaviour shows.
+func TestWhatTheBalancerGets(t *testing.T) {
+	s := Server{Address: "a:1", Name: "n", Weight: 2, Backup: true, Down: true, MaxConns: 3, MaxRate: 4, MaxWait: 5}
+	want := balancer.ServerConfig{Address: "a:1", Name: "n", Weight: 2, Backup: true, Down: true, MaxConns: 3, MaxRate: 4, MaxWait: 5}
+	if got := s.config(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	c := good()
+	p := c.Pools[0]
+	p.Transparent, p.SlowStart, p.IPv6Prefix, p.BoundedLoad = true, time.Minute, 128, 1.25
+	b := build(t, c).Pools[0]
+	sv := b.Balancer.Servers()[0]
+	sv.Set(balancer.Unhealthy, true, 0)
+	sv.Set(balancer.Unhealthy, false, time.Second)
+	if warm := b.Balancer.Legacies()[0].WarmAt; !b.Transparent || warm != time.Minute+time.Second {
+		t.Errorf("transparent %t, warm at %s", b.Transparent, warm)
+	}
+	if n := len(firsts(b.Balancer)); n != 2 {
+		t.Errorf("the hosts of a /64 go to %d servers, want 2", n)
+	}
+	if n := len(picks(b.Balancer)); n != 2 {
+		t.Errorf("the connections of a client go to %d servers, want 2", n)
+	}
+}
+
+// firsts returns the servers that hosts of one /64 prefer.
+func firsts(p *balancer.Pool) map[string]bool {
+	seen := map[string]bool{}
+	for i := range 64 {
+		order, _ := p.Order(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1)), time.Hour)
+		seen[order[0].Name()] = true
+	}
+	return seen
+}
+
+// picks returns the servers that ten connections of one client get.
+func picks(p *balancer.Pool) map[string]bool {
+	seen := map[string]bool{}
+	for range 10 {
+		s := balancer.Selection{Client: netip.MustParseAddr("192.0.2.1")}
+		if sv, err := p.Pick(&s, time.Hour); err == nil {
+			seen[sv.Name()] = true
+		}
+	}
+	return seen
+}
