@@ -56,6 +56,9 @@ func TestDefaultsOfTheDataPlane(t *testing.T) {
 	if want := (l4.Listener{Name: ":443", Address: socket.IP(netip.MustParseAddrPort("[::]:443"))}); !reflect.DeepEqual(want, got) {
 		t.Errorf("listener: %+v", got)
 	}
+	if e := b.Pools[0].Ejection; e == nil || e.Failures != DefaultEjectionFailures {
+		t.Errorf("ejection: %+v", e)
+	}
 	p := *b.Pools[0].Pool
 	if p.Balancer.Policy() != balancer.ClientAddress || len(p.Targets) != 1 {
 		t.Errorf("pool: %+v", p)

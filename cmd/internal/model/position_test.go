@@ -84,8 +84,7 @@ func TestUnreadKeysAreNotMissing(t *testing.T) {
 // TestErrorsInTheOrderOfTheFile: whatever the order in which they are found.
 func TestErrorsInTheOrderOfTheFile(t *testing.T) {
 	e := Errors{inFile(2, 1).Errorf("c"), inFile(1, 5).Errorf("b"), Position{File: "f"}.Errorf("a"), Position{"g", 1, 1}.Errorf("e"), inFile(2, 1).Errorf("d")}
-	e.Sort()
-	if got, want := e.Error(), "f: a\nf:1:5: b\nf:2:1: c\nf:2:1: d\ng:1:1: e"; got != want {
+	if got, want := e.Err().Error(), "f: a\nf:1:5: b\nf:2:1: c\nf:2:1: d\ng:1:1: e"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if err := (Errors{}).Err(); err != nil {

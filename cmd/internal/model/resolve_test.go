@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"culvert/balancer"
 	"culvert/cmd/internal/resolve"
@@ -261,26 +262,28 @@ func TestLookupsAreBounded(t *testing.T) {
 		name := fmt.Sprintf("h%d", i)
 		servers = append(servers, Server{Address: name + ":1"}, Server{Address: name + ":2"})
 	}
-	var now, peak, all atomic.Int32
-	full := make(chan struct{})
-	ask := func(_ context.Context, host string) ([]netip.Addr, error) {
-		defer now.Add(-1)
-		n := now.Add(1)
-		peak.Store(max(peak.Load(), n))
-		if all.Add(1) == maxLookups {
-			close(full)
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		gate, built := make(chan struct{}), make(chan error)
+		go func() {
+			_, err := withServers(balancer.Maglev, servers...).Build(t.Context(), resolveFunc(func(_ context.Context, host string) ([]netip.Addr, error) {
+				asked.Add(1)
+				<-gate
+				var i byte
+				_, _ = fmt.Sscanf(host, "h%d", &i)
+				return []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, i})}, nil
+			}))
+			built <- err
+		}()
+		synctest.Wait()
+		if n := asked.Load(); n != maxLookups {
+			t.Errorf("%d lookups are under way, want %d", n, maxLookups)
 		}
-		<-full // the first ones wait for each other
-		var i byte
-		_, _ = fmt.Sscanf(host, "h%d", &i)
-		return []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, i})}, nil
-	}
-	if _, err := withServers(balancer.Maglev, servers...).Build(t.Context(), resolveFunc(ask)); err != nil {
-		t.Fatal(err)
-	}
-	if peak.Load() > maxLookups || all.Load() != 3*maxLookups {
-		t.Errorf("%d at a time, %d in all; want at most %d, and %d", peak.Load(), all.Load(), maxLookups, 3*maxLookups)
-	}
+		close(gate)
+		if err := <-built; err != nil || asked.Load() != 3*maxLookups {
+			t.Errorf("%d names were looked up, want %d; error %v", asked.Load(), 3*maxLookups, err)
+		}
+	})
 }
 
 // TestNamesThatNeedNotBe: without an answer there is a server that is down.
