@@ -7,7 +7,7 @@ import (
 	"culvert/l4/socket"
 )
 
-// acceptBatch is how many connections one turn takes from one listener.
+// acceptBatch is how many connections one iteration takes from one listener.
 const acceptBatch = 32
 
 // accept takes connections until the queue is empty, the batch is full, or a

@@ -32,15 +32,15 @@ type Limits struct {
 	// negative: no limit.
 	HelloPerPrefix int
 
-	// KeptBytes bounds the bytes held in user space for all connections that
-	// wait for a slow peer or for the rest of their hello. 0: DefaultKeptBytes.
-	KeptBytes int64
+	// BufferedBytes bounds the bytes held in user space for all connections that
+	// wait for a slow peer or for the rest of their hello. 0: DefaultBufferedBytes.
+	BufferedBytes int64
 }
 
 // Defaults for Limits.
 const (
 	DefaultHelloPerPrefix = 1024
-	DefaultKeptBytes      = 64 << 20
+	DefaultBufferedBytes  = 64 << 20
 )
 
 // Off turns a timeout off.

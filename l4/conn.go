@@ -38,11 +38,11 @@ type conn struct {
 	header bool  // a PROXY header is still to come
 	old    bool  // lived for settleAfter: the server's socket has all its options
 
-	slot, gen uint32 // where the loop keeps it, and which tenant of the slot it is
-	helloAt   micros // since start; 0: not reached
-	connectAt micros
-	firstAt   micros
-	dialTurn  uint32 // the loop's turn in which the present server was dialed
+	slot, gen     uint32 // where the loop keeps it, and which tenant of the slot it is
+	helloAt       micros // since start; 0: not reached
+	connectAt     micros
+	firstAt       micros
+	dialIteration uint32 // the loop's iteration in which the present server was dialed
 
 	id     uint64
 	start  time.Duration // accept
@@ -55,7 +55,7 @@ type conn struct {
 	search  *search          // until the first byte of a server
 	past    *past            // nil: no attempt failed
 	handled *Handled         // by a Handler, which has the client's socket
-	bye     *parting         // set once the end is decided: by a broken server, in goodbye and awaitAck
+	ending  *ending          // set once the end is decided: by a broken server, while lingering, in awaitAck
 
 	client netip.AddrPort
 	local  *netip.AddrPort // where the client connected to, if a PROXY header said so
@@ -86,8 +86,8 @@ var noEnd = end{fd: -1}
 // stops behind a message that carried descriptors (unix(7)).
 func (e *end) shortMeansEmpty() bool { return !e.hup && !e.urgent && !e.unix }
 
-// parting is the end that is still to be carried out.
-type parting struct {
+// ending is the end that is still to be carried out.
+type ending struct {
 	by        Party
 	reason    Reason
 	until     time.Duration

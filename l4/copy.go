@@ -17,7 +17,7 @@ const (
 )
 
 // copy moves bytes through the loop's buffer: one read, one write, and only
-// what the destination does not take is kept.
+// what the destination does not take is buffered.
 func (l *loop) copy(c *conn, f side) (int, bool) {
 	if l.eng.pressed() {
 		return l.copyPressed(c, f)
@@ -33,7 +33,7 @@ func (l *loop) copy(c *conn, f side) (int, bool) {
 
 // copyPressed moves bytes without keeping any: what the destination does not
 // take is not taken from the source. It costs a third call, and is for when
-// the bound on kept bytes is near: a few peers that do not read must not stop
+// the bound on buffered bytes is near: a few peers that do not read must not stop
 // everybody else.
 func (l *loop) copyPressed(c *conn, f side) (int, bool) {
 	src, dst := &c.ends[f], &c.ends[f.other()]
@@ -58,7 +58,7 @@ func (l *loop) copyPressed(c *conn, f side) (int, bool) {
 }
 
 // nothingRead handles a read from the source of f that brought no byte: the
-// end of the stream, an error, or nothing there. It reports whether the turn
+// end of the stream, an error, or nothing there. It reports whether the quantum
 // goes on.
 func (l *loop) nothingRead(c *conn, f side, e socket.Errno) bool {
 	switch e {
@@ -116,6 +116,6 @@ func (l *loop) hand(c *conn, f side, b []byte) {
 		l.progress(c, f, n)
 	}
 	if n < len(b) {
-		l.keep(c, f, b[n:])
+		l.buffer(c, f, b[n:])
 	}
 }

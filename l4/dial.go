@@ -42,7 +42,7 @@ func (l *loop) dial(c *conn) {
 		c.server = srv
 		c.search.tries++
 		c.search.picked, c.search.since = l.now, l.now
-		if l.awaitTurn(c) || l.connect(c) {
+		if l.awaitRateSlot(c) || l.connect(c) {
 			return
 		}
 	}
@@ -61,7 +61,7 @@ func (l *loop) connect(c *conn) bool {
 		return false
 	}
 	c.ends[server] = end{fd: int32(fd), unix: c.target().Addr().IsUnix()}
-	c.dialTurn = l.turn
+	c.dialIteration = l.iteration
 	c.phase = phaseDial
 	return l.greet(c, done)
 }
@@ -142,7 +142,7 @@ func (l *loop) dialing(c *conn) {
 }
 
 // connected begins the relay: n bytes of the hello are on their way, and the
-// rest is kept like any bytes that a slow peer did not take.
+// rest is buffered like any bytes that a slow peer did not take.
 func (l *loop) connected(c *conn, n int) {
 	c.phase = phaseRelay
 	c.connectAt = c.since(l.now)
@@ -155,7 +155,7 @@ func (l *loop) connected(c *conn, n int) {
 		return
 	}
 	if rest := c.search.hello[n:]; len(rest) > 0 {
-		l.keep(c, client, rest)
+		l.buffer(c, client, rest)
 	}
 	if !c.tls {
 		l.answered(c)

@@ -27,7 +27,7 @@ func (l *loop) stopAccepting() {
 	for _, a := range l.accepters {
 		l.retire(a)
 	}
-	l.chores.accept = 0
+	l.housekeeping.accept = 0
 }
 
 // lastPart is the part of the time for a shutdown in which the connections

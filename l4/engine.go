@@ -38,12 +38,12 @@ type Engine struct {
 	former map[string]*accepter // by Listener.Key
 	pools  map[string][]*Pool   // by name
 
-	active  limit.Limit       // connections
-	kept    limit.Limit       // bytes held for flows; see pressed
-	hellos  limit.Limit       // bytes of large hellos
-	waiting limit.PrefixLimit // connections whose hello is incomplete
-	paused  atomic.Int64
-	pipes   pipeBudget
+	active   limit.Limit       // connections
+	buffered limit.Limit       // bytes held for flows; see pressed
+	hellos   limit.Limit       // bytes of large hellos
+	waiting  limit.PrefixLimit // connections whose hello is incomplete
+	paused   atomic.Int64
+	pipes    pipeBudget
 }
 
 // DefaultLoops is how many event loops an Engine has when the Config does not
@@ -110,10 +110,10 @@ func (e *Engine) setLimits(lim Limits) {
 	if n := int64(lim.Connections); n > 0 && n < most {
 		most = n
 	}
-	kept := cmp.Or(max(lim.KeptBytes, 0), DefaultKeptBytes)
+	bound := cmp.Or(max(lim.BufferedBytes, 0), DefaultBufferedBytes)
 	e.active.SetMax(most)
-	e.kept.SetMax(kept)
-	e.hellos.SetMax(max(kept/2, 1))
+	e.buffered.SetMax(bound)
+	e.hellos.SetMax(max(bound/2, 1))
 	e.waiting.SetMax(int32(cmp.Or(lim.HelloPerPrefix, DefaultHelloPerPrefix)))
 }
 
@@ -177,7 +177,7 @@ func (e *Engine) Active() int64 { return e.active.Load() }
 // returns when they have dealt with what was due.
 func (e *Engine) Tick() {
 	nothing := func(*loop) {}
-	e.each(nothing) // in a turn that has read the clock,
+	e.each(nothing) // in an iteration that has read the clock,
 	e.each(nothing) // which is over when the next one reads its mail
 }
 

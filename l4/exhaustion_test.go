@@ -25,7 +25,7 @@ func waitIn(t *testing.T, addr string, served *atomic.Int64, leave <-chan struct
 	_ = c.SetDeadline(time.Now().Add(3 * patience))
 	_, _ = c.Write([]byte("?"))
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-		t.Errorf("a client that waited was turned away: %v", err)
+		t.Errorf("a client that waited was rejected: %v", err)
 		return
 	}
 	served.Add(1)

@@ -25,8 +25,8 @@ func (l *loop) finish(c *conn, by Party, r Reason) {
 	l.eng.unreserve(c.from.shared)
 	l.live--
 	l.gone = append(l.gone, c)
-	if l.chores.accept != 0 {
-		l.chores.accept = appointment(l.now) // a place is free for who waits to be accepted
+	if l.housekeeping.accept != 0 {
+		l.housekeeping.accept = appointment(l.now) // a place is free for who waits to be accepted
 	}
 }
 

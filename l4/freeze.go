@@ -102,7 +102,7 @@ func (l *loop) abandon() {
 			l.forsake(c)
 		}
 	}
-	l.linger() // also where nothing is left: Leave returns before the loop has ended
+	l.leaveListeners() // also where nothing is left: Leave returns before the loop has ended
 	l.stopped = stay == 0
 }
 
@@ -130,16 +130,16 @@ func (l *loop) forsake(c *conn) {
 	l.gone = append(l.gone, c)
 }
 
-// linger leaves the listeners to the other process too, and has the loop end
+// leaveListeners leaves the listeners to the other process too, and has the loop end
 // with its last connection.
-func (l *loop) linger() {
+func (l *loop) leaveListeners() {
 	for _, a := range l.accepters {
 		if !a.closed {
 			l.poll.Del(a.sock.FD())
 			a.close()
 		}
 	}
-	l.chores.accept = 0
+	l.housekeeping.accept = 0
 	l.draining = true
 }
 

@@ -16,7 +16,7 @@ type Handover struct {
 	Ends   [2]HandoverEnd // client and server
 	Flows  [2]HandoverFlow
 	Search *HandoverSearch // nil: a server has answered
-	Bye    *HandoverBye    // nil: the end is not decided
+	Ending *HandoverEnding // nil: the end is not decided
 	Tries  []Try           // attempts that failed
 
 	TLS     bool
@@ -46,12 +46,12 @@ type Handover struct {
 // HandoverEnd is one of the two sockets.
 type HandoverEnd struct{ Open, Blocked, Urgent, Unix, Broken bool }
 
-// HandoverFlow is one direction. Kept are the bytes that were read and are not
+// HandoverFlow is one direction. Pending are the bytes that were read and are not
 // written yet.
 type HandoverFlow struct {
-	State uint8
-	Kept  []byte
-	Bytes uint64
+	State   uint8
+	Pending []byte
+	Bytes   uint64
 }
 
 // HandoverSearch is what a connection has before a server answered.
@@ -60,13 +60,13 @@ type HandoverSearch struct {
 	Tried                []string // servers, by name
 	Tries                int
 	Picked, Since, Limit time.Duration
-	Turn                 time.Duration
+	SlotAt               time.Duration
 	Replay               bool
 	Why                  Reason
 }
 
-// HandoverBye is an end that is decided and not carried out.
-type HandoverBye struct {
+// HandoverEnding is an end that is decided and not carried out.
+type HandoverEnding struct {
 	By        Party
 	Reason    Reason
 	Until     time.Duration
@@ -144,8 +144,8 @@ func (l *loop) handOver(c *conn) *Handover {
 	if c.past != nil {
 		h.Tries = c.past.tries
 	}
-	if b := c.bye; b != nil {
-		h.Bye = &HandoverBye{b.by, b.reason, b.until, b.discarded}
+	if b := c.ending; b != nil {
+		h.Ending = &HandoverEnding{b.by, b.reason, b.until, b.discarded}
 	}
 	h.Search = c.handOverSearch()
 	return h
@@ -157,8 +157,8 @@ func (l *loop) handOverFlow(c *conn, f side) HandoverFlow {
 		l.emptyPipe(fl)
 	}
 	h := HandoverFlow{State: uint8(fl.state), Bytes: fl.bytes}
-	if fl.kept != nil {
-		h.Kept = fl.kept.b[fl.kept.off:]
+	if fl.pending != nil {
+		h.Pending = fl.pending.b[fl.pending.off:]
 	}
 	return h
 }
@@ -169,7 +169,7 @@ func (c *conn) handOverSearch() *HandoverSearch {
 		return nil
 	}
 	h := &HandoverSearch{
-		Hello: a.hello, Tries: a.tries, Picked: a.picked, Since: a.since, Limit: a.limit, Turn: a.turn, Replay: a.replay, Why: a.why,
+		Hello: a.hello, Tries: a.tries, Picked: a.picked, Since: a.since, Limit: a.limit, SlotAt: a.slotAt, Replay: a.replay, Why: a.why,
 	}
 	if c.pool != nil {
 		for _, s := range c.pool.Balancer.Servers() {
@@ -183,7 +183,7 @@ func (c *conn) handOverSearch() *HandoverSearch {
 
 // Size returns about how many bytes h takes to encode.
 func (h *Handover) Size() int {
-	n := 256 + len(h.Flows[client].Kept) + len(h.Flows[server].Kept)
+	n := 256 + len(h.Flows[client].Pending) + len(h.Flows[server].Pending)
 	if h.Search != nil {
 		n += len(h.Search.Hello)
 	}

@@ -200,7 +200,7 @@ func TestHandOverOfPendingBytes(t *testing.T) {
 	c := r.dial(0)
 	eventually(t, "a flow is blocked", func() bool {
 		blocked := false
-		r.on(func(_ *loop, c *conn) { blocked = c.flows[server].pipe != nil || c.flows[server].kept != nil })
+		r.on(func(_ *loop, c *conn) { blocked = c.flows[server].pipe != nil || c.flows[server].pending != nil })
 		return blocked
 	})
 	for range 3 {

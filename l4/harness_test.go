@@ -50,7 +50,7 @@ type clock struct {
 func (c *clock) now() time.Duration { return time.Since(c.start) + time.Duration(c.ahead.Load()) }
 
 // startRig starts an engine and, when the test ends, checks that it left
-// nothing behind: no descriptor, goroutine, reserved place or kept byte.
+// nothing behind: no descriptor, goroutine, reserved place or buffered byte.
 func startRig(t testing.TB, cfg *Config) *rig {
 	t.Helper()
 	return startHookedRig(t, cfg, nil)
@@ -99,8 +99,8 @@ func (r *rig) stop(fds, goroutines int) {
 			r.t.Errorf("listener %s has %d active connections at the end, want 0", l.Name, l.Active)
 		}
 	}
-	if st.KeptBytes != 0 || st.Pipes != 0 || st.Paused != 0 {
-		r.t.Errorf("at the end: %d kept bytes, %d pipes, %d paused listeners, want none", st.KeptBytes, st.Pipes, st.Paused)
+	if st.BufferedBytes != 0 || st.Pipes != 0 || st.Paused != 0 {
+		r.t.Errorf("at the end: %d buffered bytes, %d pipes, %d paused listeners, want none", st.BufferedBytes, st.Pipes, st.Paused)
 	}
 	eventually(r.t, "descriptors are back at the baseline", func() bool { return openFDs(r.t) <= fds+2 })
 	eventually(r.t, "goroutines are back at the baseline", func() bool { return runtime.NumGoroutine() <= goroutines+2 })

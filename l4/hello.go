@@ -106,7 +106,7 @@ func (l *loop) startWaiting(c *conn) bool {
 }
 
 // countHello counts a large hello, which is held until a server has answered,
-// against the bound for all of them: half of that for kept bytes. Small ones
+// against the bound for all of them: half of that for buffered bytes. Small ones
 // are bounded by the number of connections.
 func (l *loop) countHello(c *conn) bool {
 	size := cap(c.search.hello)

@@ -337,10 +337,10 @@ func TestP6UnfinishedHelloHoldsNoMoreThanTheCap(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.e.Tick()
-		most = max(most, r.e.Stats().KeptBytes)
+		most = max(most, r.e.Stats().BufferedBytes)
 	}
 	if most < sniff.DefaultLimit/2 || most > sniff.DefaultLimit+4<<10 {
-		t.Errorf("%d bytes were kept at most, want up to %d", most, sniff.DefaultLimit+4<<10)
+		t.Errorf("%d bytes were buffered at most, want up to %d", most, sniff.DefaultLimit+4<<10)
 	}
 	if got, err := r.bounce(c, wire[len(wire)-1:]); err != nil || !bytes.Equal(got, wire) {
 		t.Errorf("got %d bytes, %v, want the hello", len(got), err)
@@ -353,7 +353,7 @@ func TestHellosBeyondTheKeptBytesAreRefused(t *testing.T) {
 	const bound = 256 << 10
 	r := startRig(t, &Config{
 		Listeners: []*Listener{tlsListener(t, nil, &Route{ServerName: "chat.example.com", Pool: roundRobin(t, o.addr)})},
-		Limits:    Limits{KeptBytes: bound},
+		Limits:    Limits{BufferedBytes: bound},
 	})
 	wire := paddedHello(t, "chat.example.com", 20000)
 	var open []net.Conn
@@ -363,8 +363,8 @@ func TestHellosBeyondTheKeptBytesAreRefused(t *testing.T) {
 		r.e.Tick()
 		_, _ = c.Write(wire[10000:19999])
 		r.e.Tick()
-		if kept := r.e.Stats().KeptBytes; kept > bound {
-			t.Fatalf("%d bytes are kept, want at most %d", kept, bound)
+		if kept := r.e.Stats().BufferedBytes; kept > bound {
+			t.Fatalf("%d bytes are buffered, want at most %d", kept, bound)
 		}
 		open = append(open, c)
 	}

@@ -89,7 +89,7 @@ func TestGoodClientIsServedBesideSlowOnes(t *testing.T) {
 	if got := r.e.Stats().Listeners[0].Active; got < int64(len(conns)) {
 		t.Errorf("%d are open, want at least the %d slow ones", got, len(conns))
 	}
-	kept := r.e.Stats().KeptBytes
+	kept := r.e.Stats().BufferedBytes
 	if each := kept / int64(len(conns)); each > 12<<10 {
 		t.Errorf("a slow client costs %d bytes, want at most 12 KiB", each)
 	}

@@ -29,21 +29,21 @@ func twoListeners(t *testing.T, lim Limits, serve func(net.Conn)) *rig {
 
 func TestUnfinishedHellosStopNobody(t *testing.T) {
 	const bound = 1 << 20
-	r := twoListeners(t, Limits{KeptBytes: bound}, echo)
+	r := twoListeners(t, Limits{BufferedBytes: bound}, echo)
 	bystander := r.dial(0)
 	pingPong(t, []net.Conn{bystander})
 	wire := paddedHello(t, "chat.example.com", 32000)
 	refused := 0
 	for range 40 {
-		c, before := r.dial(1), r.e.Stats().KeptBytes
+		c, before := r.dial(1), r.e.Stats().BufferedBytes
 		_, _ = c.Write(wire[:len(wire)-1])
 		eventually(t, "the hello is kept or refused", func() bool {
 			refused = int(endings(r, ReasonMemoryLimit))
-			return r.e.Stats().KeptBytes > before || refused > 0
+			return r.e.Stats().BufferedBytes > before || refused > 0
 		})
 	}
 	// One that is being refused may be counted a moment longer.
-	eventually(t, "hellos keep at most half of the bound", func() bool { return r.e.Stats().KeptBytes <= bound/2 })
+	eventually(t, "hellos keep at most half of the bound", func() bool { return r.e.Stats().BufferedBytes <= bound/2 })
 	if refused == 0 {
 		t.Error("no hello was refused")
 	}
@@ -64,21 +64,21 @@ func endings(r *rig, why Reason) (n uint64) {
 
 func TestFullKeptBytesStopNobodyWhoReads(t *testing.T) {
 	const size = 4 << 20
-	r := twoListeners(t, Limits{KeptBytes: 1 << 20}, func(c net.Conn) {
+	r := twoListeners(t, Limits{BufferedBytes: 1 << 20}, func(c net.Conn) {
 		var id [1]byte
 		if _, err := io.ReadFull(c, id[:]); err == nil {
 			_ = (&pattern{seed: 7}).send(c, size)
 		}
 	})
-	r.e.kept.Add(2 << 20) // what peers that do not read hold
-	defer r.e.kept.Add(-2 << 20)
+	r.e.buffered.Add(2 << 20) // what peers that do not read hold
+	defer r.e.buffered.Add(-2 << 20)
 	c := r.dial(0)
 	_, _ = c.Write([]byte("x"))
 	if n, err := (&pattern{seed: 7}).check(c); err != nil || n != size {
 		t.Errorf("got %d bytes, %v, want %d", n, err, size)
 	}
-	if kept := r.e.Stats().KeptBytes; kept != 2<<20 {
-		t.Errorf("%d bytes are kept beyond the bound, want none", kept-2<<20)
+	if kept := r.e.Stats().BufferedBytes; kept != 2<<20 {
+		t.Errorf("%d bytes are buffered beyond the bound, want none", kept-2<<20)
 	}
 }
 
@@ -181,7 +181,7 @@ func TestEventOfAServerThatWasLeftReachesNobody(t *testing.T) {
 	c := r.dial(0)
 	pingPong(t, []net.Conn{c})
 	r.on(func(l *loop, c *conn) {
-		c.dialTurn = l.turn // as if another server had been left in this turn
+		c.dialIteration = l.iteration // as if another server had been left in this turn
 		l.event(socket.Event{Flags: socket.Error | socket.Hup, Data: c.tag(server)}, false)
 		if c.ends[server].err {
 			t.Error("the event was noted for the new server")
@@ -195,9 +195,9 @@ func TestSecondPauseIsNoReasonToHurry(t *testing.T) {
 	r.e.each(func(l *loop) {
 		why := shortage{"descriptors", 0, syscall.EMFILE}
 		l.pause(l.accepters[0], why)
-		l.chores.accept = appointment(l.now) // a connection ended
+		l.housekeeping.accept = appointment(l.now) // a connection ended
 		l.pause(l.accepters[1], why)
-		if at := time.Duration(l.chores.accept); at < l.now+acceptRetry {
+		if at := time.Duration(l.housekeeping.accept); at < l.now+acceptRetry {
 			t.Errorf("accepting is tried again after %v, want %v", at-l.now, acceptRetry)
 		}
 	})
@@ -233,10 +233,10 @@ func TestWholeHellosAreCountedUntilTheServerAnswers(t *testing.T) {
 	wire := paddedHello(t, "chat.example.com", 16000)
 	c := r.dial(1)
 	_, _ = c.Write(wire)
-	eventually(t, "the hello is counted", func() bool { return r.e.Stats().KeptBytes >= int64(len(wire)) })
+	eventually(t, "the hello is counted", func() bool { return r.e.Stats().BufferedBytes >= int64(len(wire)) })
 	close(stay)
 	if _, err := io.ReadFull(c, make([]byte, len(wire))); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "and let go with the first byte", func() bool { return r.e.Stats().KeptBytes == 0 })
+	eventually(t, "and let go with the first byte", func() bool { return r.e.Stats().BufferedBytes == 0 })
 }

@@ -147,7 +147,7 @@ func TestConnectionLimitsAreExactAndFreePlacesAreTaken(t *testing.T) {
 				r.next()
 			}
 			if n := cr.ended.Load(); n != 0 {
-				t.Errorf("%d were turned away, want none", n)
+				t.Errorf("%d were rejected, want none", n)
 			}
 		})
 	}
@@ -272,7 +272,7 @@ func TestKeptBytesStayBoundedAndEverybodyFinishes(t *testing.T) {
 			_ = (&pattern{seed: uint64(id[0])}).send(c, size)
 		}
 	})
-	r := startRig(t, &Config{Listeners: []*Listener{plainListener(roundRobin(t, o.addr))}, Limits: Limits{KeptBytes: bound}, Loops: 2})
+	r := startRig(t, &Config{Listeners: []*Listener{plainListener(roundRobin(t, o.addr))}, Limits: Limits{BufferedBytes: bound}, Loops: 2})
 	r.e.each(func(l *loop) { l.pipes.dry = true }) // all of it goes through memory
 	conns := make([]net.Conn, clients)
 	for i := range conns {
@@ -281,17 +281,17 @@ func TestKeptBytesStayBoundedAndEverybodyFinishes(t *testing.T) {
 		conns[i] = c
 	}
 	most := int64(0)
-	watch := func() { most = max(most, r.e.Stats().KeptBytes) }
+	watch := func() { most = max(most, r.e.Stats().BufferedBytes) }
 	// Everything that fits in the kernel and under the bound arrives.
 	for last, same := int64(-1), 0; same < 20; time.Sleep(time.Millisecond) { // no event says that nothing moves
 		watch()
-		down := int64(r.e.Stats().Servers[0].BytesDown) + r.e.Stats().KeptBytes
+		down := int64(r.e.Stats().Servers[0].BytesDown) + r.e.Stats().BufferedBytes
 		if same++; down != last {
 			last, same = down, 0
 		}
 	}
 	if most < bound/2 {
-		t.Fatalf("only %d bytes were kept: the clients are not slow enough for this test", most)
+		t.Fatalf("only %d bytes were buffered: the clients are not slow enough for this test", most)
 	}
 	var wg sync.WaitGroup
 	for i, c := range conns {
@@ -314,7 +314,7 @@ func TestKeptBytesStayBoundedAndEverybodyFinishes(t *testing.T) {
 		}
 	}
 	if most > bound {
-		t.Errorf("%d bytes were kept at most, want up to %d", most, bound)
+		t.Errorf("%d bytes were buffered at most, want up to %d", most, bound)
 	}
 	for _, c := range conns {
 		c.Close()

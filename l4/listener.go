@@ -104,7 +104,7 @@ func (e *Engine) firstSocket(a socket.Addr, opt socket.ListenOptions) (*socket.L
 }
 
 // accepter is one loop's socket of a listener. Its events are level-triggered:
-// what one turn leaves in the queue is reported again.
+// what one iteration leaves in the queue is reported again.
 type accepter struct {
 	cfg    *Listener
 	index  int // in the loop
@@ -133,5 +133,5 @@ type listenerState struct {
 	addr   socket.Addr  // where it is bound
 	active limit.Limit  // connections
 	paused atomic.Int64 // loops in which it does not accept
-	spell  spell
+	pauses pauses
 }

@@ -8,11 +8,11 @@ import (
 	"culvert/sniff"
 )
 
-// turnBudget is after how many bytes a flow's turn ends and the others are
+// quantum is the bytes that a flow may move before the other connections are
 // looked at; the read or splice that crosses it is finished, which a big pipe
-// makes up to 1 MiB. Longer turns made the latency of small messages
+// makes up to 1 MiB. Longer ones made the latency of small messages
 // beside a bulk stream four times worse.
-const turnBudget = 256 << 10
+const quantum = 256 << 10
 
 // bufferSize is the loop's one read buffer. A smaller one makes responses of
 // 64 KiB half as dear again.
@@ -22,26 +22,26 @@ const bufferSize = 64 << 10
 // that live and die in it. Nothing in it is locked but the mailbox and the
 // counters.
 type loop struct {
-	eng    *Engine
-	phases *phaseTable
-	id     int
-	poll   *socket.Poller
-	now    time.Duration // read once a turn
-	turn   uint32
+	eng       *Engine
+	phases    *phaseTable
+	id        int
+	poll      *socket.Poller
+	now       time.Duration // read once an iteration
+	iteration uint32
 
 	conns []*conn  // by slot
 	empty []uint32 // slots without a tenant
 	spare []*conn  // recycled connections
-	gone  []*conn  // finished in this turn: their slots are reused after it
+	gone  []*conn  // finished in this iteration: their slots are reused after it
 	live  int
 	seq   uint64
 
-	ready   []ref // connections whose turn ended with work left
+	ready   []ref // connections whose quantum was used up with work left
 	serving []ref // the part of ready that is being served
 	stuck   []stuckPipe
 
 	fine, coarse wheel
-	chores       chores
+	housekeeping housekeeping
 
 	accepters []*accepter
 	pipes     pipePool
@@ -52,21 +52,21 @@ type loop struct {
 	early     []earlyWrite // by server
 	buf       []byte
 	counters  counters
-	busy      int // turns since the goroutine last waited
+	busy      int // iterations since the goroutine last waited
 
 	mail     mailbox
 	draining bool
 	stopped  bool
 }
 
-// run is the life of the loop. One turn: wait, serve the events, the timers
-// and the connections left over from earlier turns, and only then reuse the
+// run is the life of the loop. One iteration: wait, serve the events, the timers
+// and the connections left over from earlier iterations, and only then reuse the
 // slots of those that ended, so that no event of the batch can reach a new
 // tenant.
 func (l *loop) run() {
 	for !l.stopped {
 		n := l.wait()
-		l.turn++
+		l.iteration++
 		l.now = l.eng.now()
 		for i := 0; i < n && !l.stopped; i++ {
 			l.event(l.poll.Event(i))
@@ -76,7 +76,7 @@ func (l *loop) run() {
 		}
 		l.fine.expire(l.now, l.expired)
 		l.coarse.expire(l.now, l.expired)
-		l.doChores()
+		l.doHousekeeping()
 		l.serveReady()
 		l.recycle()
 	}
@@ -99,7 +99,7 @@ func (l *loop) close() {
 
 // wait returns how many events there are. With work left over it only looks.
 // A loop that never waits starves a parked one, because nobody is left to
-// watch Go's network poller: so it yields on the 4th busy turn and on every
+// watch Go's network poller: so it yields on the 4th busy iteration and on every
 // 32nd, which wakes a thread that does.
 func (l *loop) wait() int {
 	if len(l.ready) > 0 {
@@ -141,7 +141,7 @@ func (l *loop) event(ev socket.Event, woken bool) {
 		return
 	}
 	s := side(low & 1)
-	if s == server && c.dialTurn == l.turn {
+	if s == server && c.dialIteration == l.iteration {
 		return // of the server that was left in this turn
 	}
 	c.note(s, ev.Flags)
@@ -163,7 +163,7 @@ func (l *loop) later(c *conn) {
 	}
 }
 
-// serveReady gives each connection of the ready list one turn. Those that
+// serveReady gives each connection of the ready list one quantum. Those that
 // are still not done queue for the next.
 func (l *loop) serveReady() {
 	l.ready, l.serving = l.serving[:0], l.ready

@@ -32,8 +32,8 @@ func (l *loop) pause(a *accepter, why shortage) {
 	if l.draining {
 		return
 	}
-	l.chores.accept = appointment(l.now + acceptRetry) // whatever finish thought
-	if a.shared.spell.begin(l.now) {
+	l.housekeeping.accept = appointment(l.now + acceptRetry) // whatever finish thought
+	if a.shared.pauses.begin(l.now) {
 		l.eng.log().Warn("pausing the listener", append([]any{"listener", a.cfg.Name}, why.attrs()...)...)
 	}
 }
@@ -70,43 +70,43 @@ func (l *loop) resumeAccepters() {
 		if l.setPaused(a, false) && l.watchAccepter(a) != 0 {
 			l.pause(a, shortage{"descriptors", 0, syscall.ENOMEM})
 		}
-		l.endSpell(a)
+		l.endPauses(a)
 	}
 }
 
-// endSpell says that a accepts again, once it has for a while.
-func (l *loop) endSpell(a *accepter) {
-	if !a.shared.spell.over(l.now) {
-		l.chores.accept.set(l.now + acceptRetry)
+// endPauses says that a accepts again, once it has for a while.
+func (l *loop) endPauses(a *accepter) {
+	if !a.shared.pauses.over(l.now) {
+		l.housekeeping.accept.set(l.now + acceptRetry)
 		return
 	}
-	if paused := a.shared.spell.end(); paused > 0 {
+	if paused := a.shared.pauses.end(); paused > 0 {
 		l.eng.log().Info("accepting again", "listener", a.cfg.Name, "paused", paused)
 	}
 }
 
-// spell is a time in which a listener paused again and again, for the log:
-// one line at its beginning and one at its end.
-type spell struct {
+// pauses is a series of pauses of a listener, which the log has as one line at
+// its beginning and one at its end.
+type pauses struct {
 	since, last atomic.Int64 // nanoseconds; since 0: there is none
 }
 
-// calm is how long a listener must have accepted for a spell to be over.
+// calm is how long a listener must have accepted for a series to be over.
 const calm = time.Second
 
-// begin notes a pause and reports whether a spell begins with it.
-func (s *spell) begin(now time.Duration) bool {
+// begin notes a pause and reports whether it is the first of a series.
+func (s *pauses) begin(now time.Duration) bool {
 	s.last.Store(int64(now))
 	return s.since.CompareAndSwap(0, max(int64(now), 1))
 }
 
-// over reports whether there is no spell, or its last pause is long past.
-func (s *spell) over(now time.Duration) bool {
+// over reports whether there is no series, or its last pause is long past.
+func (s *pauses) over(now time.Duration) bool {
 	return s.since.Load() == 0 || now >= time.Duration(s.last.Load())+calm
 }
 
-// end ends the spell and returns how long it was, 0 when there is none.
-func (s *spell) end() time.Duration {
+// end ends the series and returns how long it was, 0 when there is none.
+func (s *pauses) end() time.Duration {
 	since := s.since.Swap(0)
 	if since == 0 {
 		return 0

@@ -77,8 +77,8 @@ func newPhaseTable() *phaseTable {
 		phaseRateSlot: {
 			name: "rate slot", open: true,
 			event:    func(l *loop, c *conn) { l.clientGone(c) },
-			deadline: func(l *loop, c *conn) (time.Duration, *wheel) { return c.search.turn, &l.fine },
-			expired:  (*loop).turnCame,
+			deadline: func(l *loop, c *conn) (time.Duration, *wheel) { return c.search.slotAt, &l.fine },
+			expired:  (*loop).rateSlotCame,
 			resume:   (*loop).resumeRateSlot,
 		},
 		phaseDial: {
@@ -106,7 +106,7 @@ func newPhaseTable() *phaseTable {
 		phaseLingering: {
 			name:     "lingering",
 			event:    (*loop).discard,
-			deadline: func(l *loop, c *conn) (time.Duration, *wheel) { return c.bye.until, &l.coarse },
+			deadline: func(l *loop, c *conn) (time.Duration, *wheel) { return c.ending.until, &l.coarse },
 			expired:  (*loop).finishDecided,
 			resume:   (*loop).resumeDecided,
 		},
@@ -128,7 +128,7 @@ func (l *loop) spec(c *conn) *phaseSpec { return &l.phases[c.phase] }
 func (t *phaseTable) handedOver(p phase) bool { return p < phaseCount && t[p].resume != nil }
 
 // finishDecided ends c as it was decided before.
-func (l *loop) finishDecided(c *conn) { l.finish(c, c.bye.by, c.bye.reason) }
+func (l *loop) finishDecided(c *conn) { l.finish(c, c.ending.by, c.ending.reason) }
 
 // connectDeadline is when the attempt that is under way must be connected.
 func (l *loop) connectDeadline(c *conn) (time.Duration, *wheel) {

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -73,11 +74,15 @@ func TestWireListsAreComplete(t *testing.T) {
 
 // constantsOf counts the constants of a type in the source of this package.
 func constantsOf(t *testing.T, typ string) (n int) {
-	pkgs, err := parser.ParseDir(token.NewFileSet(), ".", nil, 0)
+	names, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range pkgs["l4"].Files {
+	for _, name := range names {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
 		ast.Inspect(f, func(node ast.Node) bool {
 			if v, ok := node.(*ast.ValueSpec); ok && len(v.Values) > 0 {
 				if id, ok := v.Type.(*ast.Ident); ok && id.Name == typ && !strings.HasPrefix(v.Names[0].Name, "default") {
@@ -95,7 +100,7 @@ func TestHandoverThatIsNotUnderstoodIsRefused(t *testing.T) {
 	good := func() *Handover {
 		return &Handover{
 			Phase: uint8(phaseRelay), Ends: [2]HandoverEnd{{Open: true}, {Open: true}}, Pool: "p", Server: "s",
-			Bye: &HandoverBye{By: Server}, Search: &HandoverSearch{},
+			Ending: &HandoverEnding{By: Server}, Search: &HandoverSearch{},
 		}
 	}
 	table := newPhaseTable()
@@ -112,10 +117,10 @@ func TestHandoverThatIsNotUnderstoodIsRefused(t *testing.T) {
 		{"relaying to no server", func(h *Handover) { h.Server = "" }, "relay without a server"},
 		{"dialing no server", func(h *Handover) { h.Phase, h.Server = uint8(phaseDial), "" }, "dial without a server"},
 		{"dialing without a hello", func(h *Handover) { h.Phase, h.Search = uint8(phaseDial), nil }, "dial without a server"},
-		{"lingering without an end", func(h *Handover) { h.Phase, h.Bye = uint8(phaseLingering), nil }, "lingering without an end"},
+		{"lingering without an end", func(h *Handover) { h.Phase, h.Ending = uint8(phaseLingering), nil }, "lingering without an end"},
 		{"a flow state of the future", func(h *Handover) { h.Flows[server].State = 3 }, "unknown flow state 3"},
 		{"a party of the future", func(h *Handover) { h.First = 3 }, "unknown party 3"},
-		{"an end by a party of the future", func(h *Handover) { h.Bye.By = 4 }, "unknown party"},
+		{"an end by a party of the future", func(h *Handover) { h.Ending.By = 4 }, "unknown party"},
 		{"a switch of the future", func(h *Handover) { h.Session.KeepHalfClose = 3 }, "unknown switch 3"},
 	}
 	for _, tt := range tests {

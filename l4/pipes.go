@@ -147,7 +147,7 @@ func (p *pipePool) sweepShelf(s *shelf) {
 
 func (l *loop) sweepPipes() {
 	if l.pipes.sweep() {
-		l.chores.sweep.set(l.now + sweepEvery)
+		l.housekeeping.sweep.set(l.now + sweepEvery)
 	}
 }
 

@@ -91,7 +91,7 @@ const (
 	ReasonHelloClosed   Reason = "hello_closed"     // the client left before its hello was whole
 	ReasonHelloLimit    Reason = "hello_limit"      // too many waiting connections from one prefix
 	ReasonHandshake     Reason = "handshake_failed" // TLS that ends here did not come about
-	ReasonMemoryLimit   Reason = "memory_limit"     // the bound on kept bytes
+	ReasonMemoryLimit   Reason = "memory_limit"     // the bound on buffered bytes
 	ReasonNoResources   Reason = "no_resources"     // the kernel has no descriptor or no memory
 	ReasonNoRoute       Reason = "no_route"         // refused with unrecognized_name
 	ReasonClosedByRoute Reason = "closed_by_route"  // closed without a word, as configured
@@ -102,7 +102,7 @@ const (
 	ReasonFailoverTimeout Reason = "failover_timeout" // the time for all attempts ran out
 	ReasonRetryBudget     Reason = "retry_budget"     // too many of the pool's connections needed further attempts
 
-	ReasonRateLimited      Reason = "rate_limited" // the server's next free turn is too far away
+	ReasonRateLimited      Reason = "rate_limited" // the server's next free slot is too far away
 	ReasonNoPorts          Reason = "no_ports"     // no port is left to dial the server from
 	ReasonNoSource         Reason = "no_source"    // the source address is of another family than the server's, or not allowed
 	ReasonRefused          Reason = "connect_refused"

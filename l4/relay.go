@@ -16,8 +16,8 @@ type flow struct {
 	splicing bool // bytes move by pipe, not through the loop's buffer
 	watched  bool // in the loop's list of pipes that may be stuck
 	full     uint8
-	run      uint32 // bytes since the other flow moved any; stops at bigRun
-	kept     *kept  // bytes that the destination did not take yet
+	run      uint32   // bytes since the other flow moved any; stops at bigRun
+	pending  *pending // bytes that the destination did not take yet
 	pipe     *socket.Pipe
 	bytes    uint64 // handed to the destination's socket
 }
@@ -42,10 +42,10 @@ func (l *loop) relay(c *conn) {
 }
 
 // pump moves the bytes of flow f until the source is empty, the destination
-// full, or the turn is used up. It reports whether c is still in the relay.
+// full, or the quantum is used up. It reports whether c is still in the relay.
 func (l *loop) pump(c *conn, f side) bool {
 	fl, src := &c.flows[f], &c.ends[f]
-	for budget := turnBudget; ; {
+	for budget := quantum; ; {
 		if !l.flush(c, f) {
 			return c.phase == phaseRelay
 		}
@@ -68,7 +68,7 @@ func (l *loop) pump(c *conn, f side) bool {
 }
 
 // move takes bytes from the source of f once and hands them to the
-// destination. It reports false when the turn is over.
+// destination. It reports false when the quantum is used up.
 func (l *loop) move(c *conn, f side) (int, bool) {
 	if c.flows[f].splicing {
 		return l.splice(c, f)
@@ -121,8 +121,8 @@ func (l *loop) serverBroken(c *conn, e socket.Errno) {
 	c.ends[server].broken = true
 	c.ends[server].readable = true
 	c.noteEnd(server)
-	if c.bye == nil {
-		c.bye = &parting{by: Server, reason: brokenReason(e)}
+	if c.ending == nil {
+		c.ending = &ending{by: Server, reason: brokenReason(e)}
 	}
 	l.dropFlow(c, client)
 	c.flows[client].state = flowShut
@@ -212,7 +212,7 @@ func (l *loop) endFlow(c *conn, f side) bool {
 func (l *loop) closeBoth(c *conn, f side) {
 	if f == server {
 		if _, e := socket.Peek(int(c.ends[client].fd), l.buf[:1]); e != syscall.EAGAIN {
-			l.goodbye(c, c.first, ReasonClosed)
+			l.linger(c, c.first, ReasonClosed)
 			return
 		}
 	}
@@ -240,14 +240,14 @@ func (l *loop) firstByte(c *conn) {
 // c is still in the relay.
 func (l *loop) flush(c *conn, f side) bool {
 	fl := &c.flows[f]
-	if fl.kept == nil && fl.pipe == nil {
+	if fl.pending == nil && fl.pipe == nil {
 		return true
 	}
 	if c.ends[f.other()].blocked {
 		return false
 	}
-	if fl.kept != nil {
-		return l.flushKept(c, f)
+	if fl.pending != nil {
+		return l.flushPending(c, f)
 	}
 	return l.flushPipe(c, f)
 }
@@ -255,7 +255,7 @@ func (l *loop) flush(c *conn, f side) bool {
 // dropFlow throws away what is pending in f.
 func (l *loop) dropFlow(c *conn, f side) {
 	fl := &c.flows[f]
-	l.unkeep(fl)
+	l.dropPending(fl)
 	if fl.pipe != nil {
 		l.pipes.put(fl.pipe)
 	}

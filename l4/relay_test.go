@@ -244,8 +244,8 @@ func TestBulkStreamLeavesTurnsToOthers(t *testing.T) {
 	c.Close()
 	wg.Wait()
 	slices.Sort(between)
-	if m := between[len(between)/2]; m > 256*turnBudget {
-		t.Errorf("%d bytes moved by the bulk stream for one small round trip, want no more than %d", m, 256*turnBudget)
+	if m := between[len(between)/2]; m > 256*quantum {
+		t.Errorf("%d bytes moved by the bulk stream for one small round trip, want no more than %d", m, 256*quantum)
 	}
 }
 
@@ -278,10 +278,10 @@ func TestTurnHasABudget(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { sent <- (&pattern{seed: 1}).send(s.from, 4<<20) }()
 		fd := <-engineFD
-		eventually(t, "much is there to be read", func() bool { return socketQueue(fd) > 3*turnBudget })
+		eventually(t, "much is there to be read", func() bool { return socketQueue(fd) > 3*quantum })
 		close(gate)
-		if got := <-result; got[0] == 0 || got[0] > 2*turnBudget || got[1] == 0 {
-			t.Errorf("one turn moved %d bytes and left %d, want some, at most %d, and some left", got[0], got[1], 2*turnBudget)
+		if got := <-result; got[0] == 0 || got[0] > 2*quantum || got[1] == 0 {
+			t.Errorf("one turn moved %d bytes and left %d, want some, at most %d, and some left", got[0], got[1], 2*quantum)
 		}
 		s.read(4 << 20)
 		if err := <-sent; err != nil {

@@ -84,7 +84,7 @@ func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener]*listening) {
 		case ln == nil:
 			l.retire(a)
 		default:
-			l.accepters[i] = a.successor(ln, l.eng.listener(ln))
+			l.accepters[i] = a.replacedBy(ln, l.eng.listener(ln))
 			a.sock.Apply(ln.listenOptions())
 		}
 	}
@@ -100,9 +100,9 @@ func (l *loop) adopt(cfg *Config, n sizes, fresh map[*Listener]*listening) {
 	}
 }
 
-// successor takes a's socket over for ln. Connections that a accepted keep it,
+// replacedBy takes a's socket over for ln. Connections that a accepted keep it,
 // and with it what their listener said.
-func (a *accepter) successor(ln *Listener, shared *listenerState) *accepter {
+func (a *accepter) replacedBy(ln *Listener, shared *listenerState) *accepter {
 	next := *a
 	next.cfg, next.shared = ln, shared
 	a.closed = true

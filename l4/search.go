@@ -21,10 +21,10 @@ type search struct {
 	parser  sniff.Parser
 	sel     balancer.Selection
 	tries   int
-	picked  time.Duration // the present server's turn came
+	picked  time.Duration // the present server was picked, or its slot came
 	since   time.Duration // the same, then its connect: what the deadlines count from
 	limit   time.Duration // when failing over stops; 0: never
-	turn    time.Duration // when the present server may be dialed
+	slotAt  time.Duration // when the present server may be dialed
 	counted int           // bytes counted against the engine's bound
 	replay  bool          // the hello may be given to another server
 	left    int           // the server that failed last, as serverID counts

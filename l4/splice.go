@@ -22,7 +22,7 @@ func (l *loop) splice(c *conn, f side) (int, bool) {
 	fl, src := &c.flows[f], &c.ends[f]
 	if src.urgent || !l.borrow(fl) {
 		fl.splicing = false
-		l.chores.sweep.set(l.now + sweepEvery) // which asks again whether there are pipes
+		l.housekeeping.sweep.set(l.now + sweepEvery) // which asks again whether there are pipes
 		return 0, true
 	}
 	n, e := fl.pipe.Fill(int(src.fd))
@@ -85,5 +85,5 @@ func (l *loop) borrow(fl *flow) bool {
 func (l *loop) giveBack(fl *flow) {
 	l.pipes.put(fl.pipe)
 	fl.pipe = nil
-	l.chores.sweep.set(l.now + sweepEvery)
+	l.housekeeping.sweep.set(l.now + sweepEvery)
 }

@@ -119,16 +119,16 @@ func TestSlowPeerStopsTheOther(t *testing.T) {
 			}
 			wg.Wait()
 			st := p.e.Stats()
-			if st.KeptBytes > n*bufferSize {
-				t.Errorf("%d bytes are kept for %d slow readers, want no more than %d", st.KeptBytes, n, n*bufferSize)
+			if st.BufferedBytes > n*bufferSize {
+				t.Errorf("%d bytes are buffered for %d slow readers, want no more than %d", st.BufferedBytes, n, n*bufferSize)
 			}
 			if st.Pipes > 2*n {
 				t.Errorf("%d pipes are open for %d slow readers", st.Pipes, n)
 			}
 			staysQuiet(t, "with stalled streams")
 			p.getStuck()
-			if k := p.e.Stats().KeptBytes; k > n*bufferSize {
-				t.Errorf("%d bytes are kept for %d stuck readers, want no more than %d", k, n, n*bufferSize)
+			if k := p.e.Stats().BufferedBytes; k > n*bufferSize {
+				t.Errorf("%d bytes are buffered for %d stuck readers, want no more than %d", k, n, n*bufferSize)
 			}
 			staysQuiet(t, "with stuck streams")
 			c, s := p.connect()
@@ -189,15 +189,15 @@ func TestStuckPipesAreGivenBackWhenTheyAreShort(t *testing.T) {
 	streams := stuckStreams(t, p, 3)
 	p.getStuck()
 	st := p.e.Stats()
-	if got := p.holdsPipe(); got >= 3 || st.KeptBytes == 0 || st.KeptBytes > 3*bigPipe {
-		t.Errorf("%d of 3 stuck pipes are still held, %d bytes are kept", got, st.KeptBytes)
+	if got := p.holdsPipe(); got >= 3 || st.BufferedBytes == 0 || st.BufferedBytes > 3*bigPipe {
+		t.Errorf("%d of 3 stuck pipes are still held, %d bytes are buffered", got, st.BufferedBytes)
 	}
 	stuckStreams(t, p, 1)[0].finish() // the pipes that came back serve others
 	for _, s := range streams {
 		s.finish()
 	}
-	if k := p.e.Stats().KeptBytes; k != 0 {
-		t.Errorf("%d bytes are kept when all is delivered, want 0", k)
+	if k := p.e.Stats().BufferedBytes; k != 0 {
+		t.Errorf("%d bytes are buffered when all is delivered, want 0", k)
 	}
 }
 
@@ -206,7 +206,7 @@ func TestStuckPipesStayWhenThereArePlenty(t *testing.T) {
 	p := startPairs(t, 64<<10, func(c *Config) { c.Loops = 1 })
 	streams := stuckStreams(t, p, 2)
 	p.getStuck()
-	if k := p.e.Stats().KeptBytes; k > 2*maxStuckCopy {
+	if k := p.e.Stats().BufferedBytes; k > 2*maxStuckCopy {
 		t.Errorf("%d bytes of two stuck pipes are in memory, want no more than %d", k, 2*maxStuckCopy)
 	}
 	for _, s := range streams {
@@ -246,8 +246,8 @@ func TestStuckStreamsEnd(t *testing.T) {
 				}
 			}
 			p.next()
-			if st := p.e.Stats(); st.KeptBytes != 0 || st.Pipes > 1 {
-				t.Errorf("%s: %d kept bytes, %d pipes, want none, at most 1", end, st.KeptBytes, st.Pipes)
+			if st := p.e.Stats(); st.BufferedBytes != 0 || st.Pipes > 1 {
+				t.Errorf("%s: %d buffered bytes, %d pipes, want none, at most 1", end, st.BufferedBytes, st.Pipes)
 			}
 		}
 	}

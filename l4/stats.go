@@ -8,9 +8,9 @@ type Stats struct {
 	Routes    []RouteStats
 	Servers   []ServerStats
 
-	KeptBytes int64 // held in user space now: for slow peers, and hellos not yet whole
-	Pipes     int64 // pipes open now, pooled ones included
-	Paused    int64 // listeners that some loop does not accept on now (a limit, no descriptors or memory)
+	BufferedBytes int64 // held in user space now: for slow peers, and hellos not yet whole
+	Pipes         int64 // pipes open now, pooled ones included
+	Paused        int64 // listeners that some loop does not accept on now (a limit, no descriptors or memory)
 
 	MaxConnections int64 // the most that are served at once
 }
@@ -52,9 +52,9 @@ type ServerStats struct {
 // Stats sums the counters of all loops, for what is in the Config now.
 func (e *Engine) Stats() *Stats {
 	s := &Stats{
-		KeptBytes: e.kept.Load() + e.hellos.Load(),
-		Pipes:     e.pipes.pipes.Load(),
-		Paused:    e.paused.Load(),
+		BufferedBytes: e.buffered.Load() + e.hellos.Load(),
+		Pipes:         e.pipes.pipes.Load(),
+		Paused:        e.paused.Load(),
 
 		MaxConnections: e.active.Max(),
 	}

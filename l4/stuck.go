@@ -24,7 +24,7 @@ func (l *loop) watchStuck(c *conn, f side) {
 	}
 	fl.watched = true
 	l.stuck = append(l.stuck, stuckPipe{c.ref(), f, fl.bytes, l.now})
-	l.chores.stuck.set(l.now + stuckAfter)
+	l.housekeeping.stuck.set(l.now + stuckAfter)
 }
 
 // unstick takes pipes from readers that did not move a byte for a second: the
@@ -39,7 +39,7 @@ func (l *loop) unstick() {
 	clear(l.stuck[len(left):])
 	l.stuck = left
 	if len(left) > 0 {
-		l.chores.stuck.set(l.now + stuckAfter/4)
+		l.housekeeping.stuck.set(l.now + stuckAfter/4)
 	}
 }
 
@@ -85,6 +85,6 @@ func (l *loop) emptyPipe(fl *flow) {
 		n += m
 	}
 	l.giveBack(fl)
-	l.setKept(fl, b)
+	l.setPending(fl, b)
 	fl.splicing = false
 }

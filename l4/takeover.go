@@ -16,7 +16,7 @@ import (
 // error.
 func (e *Engine) Take(h *Handover) error {
 	l := e.loops[h.ID%uint64(len(e.loops))]
-	x, err := l.lineage(h)
+	x, err := l.homeOf(h)
 	if err != nil {
 		for _, fd := range h.FDs() {
 			socket.Close(fd)
@@ -36,20 +36,20 @@ func (e *Engine) ContinueAfter(id uint64) {
 	}
 }
 
-// lineage is where a connection that was taken over belongs.
-type lineage struct {
+// home is where a connection that was taken over belongs.
+type home struct {
 	from   *accepter
 	route  *Route
 	pool   *Pool
 	server *balancer.Server
 }
 
-// lineage finds out where h belongs now.
-func (l *loop) lineage(h *Handover) (lineage, error) {
+// homeOf finds out where h belongs now.
+func (l *loop) homeOf(h *Handover) (home, error) {
 	if err := h.check(l.phases); err != nil {
-		return lineage{}, err
+		return home{}, err
 	}
-	x := lineage{from: l.ancestor(h)}
+	x := home{from: l.listenerOf(h)}
 	if to := x.from.cfg; phase(h.Phase) == phaseHello && to.Table == nil && (to.Pool == nil || !h.Header) {
 		return x, fmt.Errorf("the listener %s has no routes any more", h.ListenerName)
 	}
@@ -60,13 +60,13 @@ func (l *loop) lineage(h *Handover) (lineage, error) {
 		return x, nil
 	}
 	var err error
-	x.pool, x.server, err = l.eng.successor(h)
+	x.pool, x.server, err = l.eng.poolOf(h)
 	return x, err
 }
 
-// ancestor returns the accepter of h's listener. One that the configuration
+// listenerOf returns the accepter of h's listener. One that the configuration
 // has no more is made up for the connections that are left of it.
-func (l *loop) ancestor(h *Handover) *accepter {
+func (l *loop) listenerOf(h *Handover) *accepter {
 	for _, a := range l.accepters {
 		if a.cfg.Key() == h.Listener {
 			return a
@@ -102,10 +102,10 @@ func (ln *Listener) routeLabelled(label string) *Route {
 	return &Route{label: label}
 }
 
-// successor returns the pool and the server that h has in this configuration.
+// poolOf returns the pool and the server that h has in this configuration.
 // When they are gone from it, they are made up for the connections that are
 // left: a pool of one server.
-func (e *Engine) successor(h *Handover) (*Pool, *balancer.Server, error) {
+func (e *Engine) poolOf(h *Handover) (*Pool, *balancer.Server, error) {
 	for _, p := range e.poolsNamed(h.Pool) {
 		if h.Server == "" {
 			return p, nil, nil
@@ -166,7 +166,7 @@ func (e *Engine) grow(n sizes) {
 }
 
 // enter gives the connection its slot and takes its story up where it was.
-func (l *loop) enter(x lineage, h *Handover) {
+func (l *loop) enter(x home, h *Handover) {
 	c := l.admit()
 	c.from, c.route, c.pool, c.server = x.from, x.route, x.pool, x.server
 	l.eng.countPlace(x.from.shared)
@@ -176,12 +176,12 @@ func (l *loop) enter(x lineage, h *Handover) {
 	c.restore(h)
 	l.seq = max(l.seq, c.id/uint64(len(l.eng.loops))+1)
 	for s := range c.flows {
-		if kept := h.Flows[s].Kept; len(kept) > 0 {
-			l.setKept(&c.flows[s], kept)
+		if b := h.Flows[s].Pending; len(b) > 0 {
+			l.setPending(&c.flows[s], b)
 		}
 	}
 	l.restoreSearch(c, h)
-	c.dialTurn = l.turn - 1
+	c.dialIteration = l.iteration - 1
 	l.spec(c).resume(l, c)
 }
 
@@ -207,8 +207,8 @@ func (c *conn) restore(h *Handover) {
 	if len(h.Tries) > 0 {
 		c.past = &past{h.Tries}
 	}
-	if b := h.Bye; b != nil {
-		c.bye = &parting{b.By, b.Reason, b.Until, b.Discarded}
+	if b := h.Ending; b != nil {
+		c.ending = &ending{b.By, b.Reason, b.Until, b.Discarded}
 	}
 }
 
@@ -220,7 +220,7 @@ func (l *loop) restoreSearch(c *conn, h *Handover) {
 	c.search = a
 	a.parser.Limit = c.maxHello()
 	a.hello = append(a.hello, s.Hello...)
-	a.tries, a.picked, a.since, a.limit, a.turn = s.Tries, s.Picked, s.Since, s.Limit, s.Turn
+	a.tries, a.picked, a.since, a.limit, a.slotAt = s.Tries, s.Picked, s.Since, s.Limit, s.SlotAt
 	a.replay, a.why = s.Replay, s.Why
 	a.sel.Reset(c.client.Addr())
 	if c.pool == nil {

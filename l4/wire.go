@@ -1,6 +1,9 @@
 package l4
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // WireValues lists every number with a meaning that a Handover contains, such
 // as "phase hello=1". Two processes whose lists differ do not understand each
@@ -34,7 +37,7 @@ func (h *Handover) check(t *phaseTable) error {
 		return fmt.Errorf("unknown phase %d", h.Phase)
 	case !h.Ends[client].Open:
 		return fmt.Errorf("phase %s without a client", t[p].name)
-	case !t[p].open && h.Bye == nil:
+	case !t[p].open && h.Ending == nil:
 		return fmt.Errorf("phase %s without an end that was decided", t[p].name)
 	case h.lacksServer(p):
 		return fmt.Errorf("phase %s without a server", t[p].name)
@@ -61,8 +64,8 @@ func (h *Handover) checkValues() error {
 	if int(h.First) >= len(parties) {
 		return fmt.Errorf("unknown party %d", h.First)
 	}
-	if h.Bye != nil && int(h.Bye.By) >= len(parties) {
-		return fmt.Errorf("unknown party %d", h.Bye.By)
+	if h.Ending != nil && int(h.Ending.By) >= len(parties) {
+		return fmt.Errorf("unknown party %d", h.Ending.By)
 	}
 	if int(h.Session.KeepHalfClose) >= len(switches) {
 		return fmt.Errorf("unknown switch %d", h.Session.KeepHalfClose)
@@ -77,7 +80,18 @@ var (
 	switches   = [...]Switch{Inherit, SwitchOn, SwitchOff}
 )
 
-func (s flowState) String() string { return [...]string{"open", "ended", "shut"}[s] }
+// Names of the values, by value.
+var (
+	flowStateNames = [...]string{"open", "ended", "shut"}
+	switchNames    = [...]string{"inherit", "on", "off"}
+)
 
-// String returns the value as a configuration has it.
-func (s Switch) String() string { return [...]string{"inherit", "on", "off"}[s] }
+func (s flowState) String() string { return flowStateNames[s] }
+
+// String returns the value as a configuration has it, or its number.
+func (s Switch) String() string {
+	if int(s) < len(switchNames) {
+		return switchNames[s]
+	}
+	return strconv.Itoa(int(s))
+}

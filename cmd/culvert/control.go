@@ -67,7 +67,7 @@ func printStatus(out io.Writer, r *admin.Report) error {
 	fmt.Fprintf(out, "culvert %s, %s, pid %d, up %s, %d of %d connections\n\n", r.Version, state, r.PID,
 		time.Since(r.Started).Round(time.Second), r.Connections, r.Limit)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "LISTENER\tADDRESS\tACTIVE\tACCEPTED\tTURNED AWAY")
+	fmt.Fprintln(w, "LISTENER\tADDRESS\tACTIVE\tACCEPTED\tREJECTED")
 	for _, l := range r.Listeners {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\n", l.Name, l.Address, l.Active, l.Accepted, l.Rejected)
 	}

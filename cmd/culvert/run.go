@@ -20,7 +20,7 @@ import (
 const (
 	logTimeout = 200 * time.Millisecond // for the last lines of the program's log
 
-	keptShare = 8 // of a cgroup's memory, for bytes kept for slow peers: an eighth
+	bufferShare = 8 // of a cgroup's memory, for bytes buffered for slow peers: an eighth
 )
 
 func runCommand() *cobra.Command {
@@ -102,7 +102,7 @@ func begin(path string, from *service.Inheritance, log *slog.Logger) (*service.S
 func load(path string) (*config.File, error) {
 	file, err := config.Load(path)
 	if err == nil {
-		file.LimitKept(cgroupMemory(os.ReadFile) / keptShare)
+		file.LimitBuffers(cgroupMemory(os.ReadFile) / bufferShare)
 	}
 	return file, err
 }

@@ -74,8 +74,8 @@ func isTerminal(out io.Writer) bool {
 
 // printTop shows the rates of each server since before.
 func printTop(out io.Writer, before, now *admin.Report, since time.Duration) {
-	fmt.Fprintf(out, "%s  %d of %d connections, %s kept\n\n", time.Now().Format(time.TimeOnly), now.Connections, now.Limit,
-		admin.FormatBytes(now.Kept))
+	fmt.Fprintf(out, "%s  %d of %d connections, %s buffered\n\n", time.Now().Format(time.TimeOnly), now.Connections, now.Limit,
+		admin.FormatBytes(now.Buffered))
 	old := map[string]admin.ServerReport{}
 	for _, p := range before.Pools {
 		for _, s := range p.Servers {

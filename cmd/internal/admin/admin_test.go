@@ -77,7 +77,7 @@ func source(t *testing.T) Source {
 			{Pool: "mattermost", Server: srv[1], Connections: 30, Active: 3, BytesUp: 2048, BytesDown: 4096, Failovers: 2,
 				Failures: map[l4.Reason]uint64{l4.ReasonRefused: 3, l4.ReasonConnectTimeout: 1}},
 		},
-		KeptBytes: 4096, Pipes: 2, Paused: 1,
+		BufferedBytes: 4096, Pipes: 2, Paused: 1,
 	}
 	return Source{
 		Stats:    func() *l4.Stats { return stats },

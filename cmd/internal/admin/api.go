@@ -22,7 +22,7 @@ type Report struct {
 	Draining    bool             `json:"draining"`
 	Connections int64            `json:"connections"`
 	Limit       int64            `json:"connections_limit"`
-	Kept        int64            `json:"kept_bytes"`
+	Buffered    int64            `json:"buffered_bytes"`
 	Listeners   []ListenerReport `json:"listeners"`
 	Pools       []PoolReport     `json:"pools"`
 }

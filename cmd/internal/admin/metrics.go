@@ -91,7 +91,7 @@ var (
 
 	connectionsLimit = gauge("culvert_connections_limit",
 		"Connections that the process serves at most.")
-	keptBytes = gauge("culvert_kept_bytes",
+	bufferedBytes = gauge("culvert_buffered_bytes",
 		"Bytes held in user space for peers that read slowly and hellos that are not whole.")
 	pipes = gauge("culvert_pipes",
 		"Pipes open for splicing, in use or pooled.")
@@ -108,7 +108,7 @@ var metrics = []*metric{
 	serverConnections, serverActive, serverBytes, attemptsFailed, failovers,
 	serverUp, serverOut, serverChanges, poolPanics, checks, checkSeconds, certificateExpiry, certificateProblem,
 	requests, requestsRefused, preauthAccepted, routeCertificate,
-	connectionsLimit, keptBytes, pipes, listenersPaused, logDropped, buildInfo,
+	connectionsLimit, bufferedBytes, pipes, listenersPaused, logDropped, buildInfo,
 }
 
 // collector turns one l4.Stats into samples at each scrape.
@@ -142,7 +142,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		s.requests(c.src.Requests())
 	}
 	s.add(connectionsLimit, float64(stats.MaxConnections))
-	s.add(keptBytes, float64(stats.KeptBytes))
+	s.add(bufferedBytes, float64(stats.BufferedBytes))
 	s.add(pipes, float64(stats.Pipes))
 	s.add(listenersPaused, float64(stats.Paused))
 	if c.src.Dropped != nil {

@@ -34,9 +34,9 @@ culvert_connections_total{listener=":443"} 100
 # TYPE culvert_failovers_total counter
 culvert_failovers_total{pool="mattermost",server="10.0.0.12:443"} 2
 culvert_failovers_total{pool="mattermost",server="app-1"} 0
-# HELP culvert_kept_bytes Bytes held in user space for peers that read slowly and hellos that are not whole.
-# TYPE culvert_kept_bytes gauge
-culvert_kept_bytes 4096
+# HELP culvert_buffered_bytes Bytes held in user space for peers that read slowly and hellos that are not whole.
+# TYPE culvert_buffered_bytes gauge
+culvert_buffered_bytes 4096
 # HELP culvert_listeners_paused Listeners that accept nothing now, for a limit or for want of descriptors.
 # TYPE culvert_listeners_paused gauge
 culvert_listeners_paused 1
@@ -82,7 +82,7 @@ culvert_server_connections_total{pool="mattermost",server="app-1"} 40
 var ours = []string{
 	"culvert_access_log_dropped_total", "culvert_attempts_failed_total", "culvert_connections_active",
 	"culvert_connections_ended_total", "culvert_connections_total", "culvert_failovers_total",
-	"culvert_kept_bytes", "culvert_listeners_paused", "culvert_pipes", "culvert_preauth_accepted_total", "culvert_rejects_total",
+	"culvert_buffered_bytes", "culvert_listeners_paused", "culvert_pipes", "culvert_preauth_accepted_total", "culvert_rejects_total",
 	"culvert_requests_refused_total", "culvert_requests_total",
 	"culvert_route_connections_total", "culvert_server_bytes_total",
 	"culvert_server_connections_active", "culvert_server_connections_total",

@@ -7,7 +7,7 @@ func (src *Source) Report() *Report {
 	page := &statusPage{src: *src}
 	stats := src.Stats()
 	r := &Report{
-		Version: src.Version, Limit: stats.MaxConnections, Kept: stats.KeptBytes,
+		Version: src.Version, Limit: stats.MaxConnections, Buffered: stats.BufferedBytes,
 		Draining: src.Draining != nil && src.Draining(),
 	}
 	for _, l := range stats.Listeners {
@@ -36,7 +36,7 @@ func (r serverRow) report() ServerReport {
 	}
 }
 
-// rowOf adds up what a listener turned away.
+// rowOf adds up what a listener rejected.
 func rowOf(l l4.ListenerStats) listenerRow {
 	row := listenerRow{ListenerStats: l}
 	for how, n := range l.Ended {

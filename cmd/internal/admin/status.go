@@ -33,15 +33,15 @@ type statusPage struct {
 
 // status is what the template shows.
 type status struct {
-	Version   string
-	Time      string
-	Draining  bool
-	Listeners []listenerRow
-	Pools     []poolRows
-	KeptBytes int64
-	Pipes     int64
-	Paused    int64
-	Dropped   uint64
+	Version       string
+	Time          string
+	Draining      bool
+	Listeners     []listenerRow
+	Pools         []poolRows
+	BufferedBytes int64
+	Pipes         int64
+	Paused        int64
+	Dropped       uint64
 }
 
 type listenerRow struct {
@@ -135,12 +135,12 @@ func (p *statusPage) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 func (p *statusPage) status() *status {
 	stats := p.src.Stats()
 	s := &status{
-		Version:   p.src.Version,
-		Time:      p.now().Format("15:04:05"),
-		Pools:     poolsOf(stats.Servers, p.known()),
-		KeptBytes: stats.KeptBytes,
-		Pipes:     stats.Pipes,
-		Paused:    stats.Paused,
+		Version:       p.src.Version,
+		Time:          p.now().Format("15:04:05"),
+		Pools:         poolsOf(stats.Servers, p.known()),
+		BufferedBytes: stats.BufferedBytes,
+		Pipes:         stats.Pipes,
+		Paused:        stats.Paused,
 	}
 	if p.src.Draining != nil {
 		s.Draining = p.src.Draining()

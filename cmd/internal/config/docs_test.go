@@ -182,7 +182,7 @@ func TestDocumentedDefaults(t *testing.T) {
 		{"count", strconv.Itoa(socket.DefaultKeepaliveCount)},
 		{"tries", strconv.Itoa(l4.DefaultTries)},
 		{"hello_per_prefix", strconv.Itoa(l4.DefaultHelloPerPrefix)},
-		{"kept_memory", "`" + sizeText(l4.DefaultKeptBytes) + "`"},
+		{"buffer_memory", "`" + sizeText(l4.DefaultBufferedBytes) + "`"},
 		{"max_hello", "`" + sizeText(sniff.DefaultLimit) + "`"},
 	}
 	for _, tt := range tests {

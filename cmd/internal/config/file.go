@@ -54,11 +54,11 @@ type Log struct {
 // IsFile reports whether the access log is a file.
 func (l Log) IsFile() bool { return strings.HasPrefix(l.Access, "/") }
 
-// LimitKept bounds the bytes held for slow peers and hellos, unless the file
+// LimitBuffers bounds the bytes held for slow peers and hellos, unless the file
 // does; 0 is no bound. It is called before Build.
-func (f *File) LimitKept(most int64) {
-	if f.limits.KeptBytes == 0 && most > 0 {
-		f.limits.KeptBytes = min(most, l4.DefaultKeptBytes)
+func (f *File) LimitBuffers(most int64) {
+	if f.limits.BufferedBytes == 0 && most > 0 {
+		f.limits.BufferedBytes = min(most, l4.DefaultBufferedBytes)
 	}
 }
 
@@ -238,7 +238,7 @@ func (d *decoder) limits(n ast.Node) (l l4.Limits) {
 	d.mapping(n, "limits", fields{
 		"connections":      func(n ast.Node) { l.Connections = d.integer(n, 1, mostConnections) },
 		"hello_per_prefix": func(n ast.Node) { l.HelloPerPrefix = d.integerOr(n, 1, mostConnections, "off") },
-		"kept_memory":      func(n ast.Node) { l.KeptBytes = d.size(n, mib, 1024*gib) },
+		"buffer_memory":    func(n ast.Node) { l.BufferedBytes = d.size(n, mib, 1024*gib) },
 	})
 	return l
 }

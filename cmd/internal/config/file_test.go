@@ -34,7 +34,7 @@ var fileEffects = []effect{
 	{inLimits, "connections: 9000", func(l loaded) any { return l.config.Limits.Connections }, 9000},
 	{inLimits, "hello_per_prefix: 7", func(l loaded) any { return l.config.Limits.HelloPerPrefix }, 7},
 	{inLimits, "hello_per_prefix: off", func(l loaded) any { return l.config.Limits.HelloPerPrefix }, -1},
-	{inLimits, "kept_memory: 128MiB", func(l loaded) any { return l.config.Limits.KeptBytes }, int64(128 << 20)},
+	{inLimits, "buffer_memory: 128MiB", func(l loaded) any { return l.config.Limits.BufferedBytes }, int64(128 << 20)},
 	{inNotify, "command: /bin/page", func(l loaded) any { return l.file.Notify.Command }, []string{"/bin/page"}},
 	{inNotify, "command: [page, -v, -v]", func(l loaded) any { return l.file.Notify.Command }, []string{"page", "-v", "-v"}},
 	{inNotify, "webhook: 'https://hooks.example.com/a?b=c'", func(l loaded) any { return l.file.Notify.Webhook }, "https://hooks.example.com/a?b=c"},
@@ -91,19 +91,19 @@ func TestFullFile(t *testing.T) {
 	}
 }
 
-// TestLimitKept: a limit of the machine bounds the default, and never what the
+// TestLimitBuffers: a limit of the machine bounds the default, and never what the
 // file says.
-func TestLimitKept(t *testing.T) {
+func TestLimitBuffers(t *testing.T) {
 	tests := []struct {
 		name, file string
 		most, want int64
 	}{
 		{"less than the default", "", 8 << 20, 8 << 20},
-		{"more than the default", "", 1 << 40, l4.DefaultKeptBytes},
+		{"more than the default", "", 1 << 40, l4.DefaultBufferedBytes},
 		{"no limit", "", 0, 0},
 		{"not known", "", -1, 0},
-		{"the file says more", "limits: {kept_memory: 128MiB}", 8 << 20, 128 << 20},
-		{"the file says less", "limits: {kept_memory: 1MiB}", 8 << 20, 1 << 20},
+		{"the file says more", "limits: {buffer_memory: 128MiB}", 8 << 20, 128 << 20},
+		{"the file says less", "limits: {buffer_memory: 1MiB}", 8 << 20, 1 << 20},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,8 +111,8 @@ func TestLimitKept(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.LimitKept(tt.most)
-			if got := built(t, f).config.Limits.KeptBytes; got != tt.want {
+			f.LimitBuffers(tt.most)
+			if got := built(t, f).config.Limits.BufferedBytes; got != tt.want {
 				t.Errorf("got %d, want %d", got, tt.want)
 			}
 		})

@@ -153,7 +153,7 @@ func TestAdvice(t *testing.T) {
 		{"0 where off is no value", inPTimeouts, "connect: 0", "the unit is missing (ms, s, m, h, d)"},
 		{"space before the unit", inLTimeouts, "idle: 5 m", "or off: no space before the unit"},
 		{"space after the unit", inLTimeouts, "idle: 1h 30m", "or off: no space after the unit"},
-		{"space before a size's unit", inLimits, "kept_memory: 64 MiB", ": no space before the unit"},
+		{"space before a size's unit", inLimits, "buffer_memory: 64 MiB", ": no space before the unit"},
 		{"admin without its key", inFile, "admin: '127.0.0.1:9180'", `found "127.0.0.1:9180", expected a mapping of keys to values for admin, such as {address: "127.0.0.1:9180"}`},
 		{"nothing in admin", inFile, "admin: {}", "admin has neither an address nor a socket"},
 		{"a control socket as a listener's", inAdmin, "socket: 'unix:/run/a'", `found "unix:/run/a", expected the absolute path of a unix socket, such as /run/culvert/admin.sock: the path of a unix socket must be absolute`},

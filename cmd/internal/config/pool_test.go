@@ -126,7 +126,7 @@ func warmAfter(l loaded) any {
 func turns(l loaded) any {
 	n := 0
 	for range 100 {
-		if _, ok := l.server.Turn(10 * time.Second); ok {
+		if _, ok := l.server.Slot(10 * time.Second); ok {
 			n++
 		}
 	}

@@ -51,7 +51,7 @@ func (b *builder) build() (*l4.Config, error) {
 		return nil, err
 	}
 	cfg := &l4.Config{Loops: c.Loops, Limits: l4.Limits{
-		Connections: c.Limits.Connections, HelloPerPrefix: c.Limits.HelloPerPrefix, KeptBytes: c.Limits.BufferMemory,
+		Connections: c.Limits.Connections, HelloPerPrefix: c.Limits.HelloPerPrefix, BufferedBytes: c.Limits.BufferMemory,
 	}}
 	for _, l := range live(c.Listeners) {
 		cfg.Listeners = append(cfg.Listeners, b.listener(l))
@@ -88,6 +88,6 @@ func (b *builder) built(engine *l4.Config) (*Built, error) {
 // the default. It must be called before the engine gets b.Engine.
 func (b *Built) LimitBuffers(max int64) {
 	if b.Config.Limits.BufferMemory == 0 && max > 0 {
-		b.Engine.Limits.KeptBytes = min(max, l4.DefaultKeptBytes)
+		b.Engine.Limits.BufferedBytes = min(max, l4.DefaultBufferedBytes)
 	}
 }

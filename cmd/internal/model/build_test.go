@@ -95,7 +95,7 @@ func TestEveryValueIsBuilt(t *testing.T) {
 			Servers: []*Server{{Address: "unix:/run/a", Name: "a", Weight: 7}, {Address: "10.0.0.2:443", Backup: true}, {Address: "10.0.0.3:443", Down: true}},
 		}},
 	})
-	if b.Engine.Loops != 3 || b.Engine.Limits != (l4.Limits{Connections: 5, HelloPerPrefix: -1, KeptBytes: 2 * mib}) || b.Admin.String() != "127.0.0.1:9180" {
+	if b.Engine.Loops != 3 || b.Engine.Limits != (l4.Limits{Connections: 5, HelloPerPrefix: -1, BufferedBytes: 2 * mib}) || b.Admin.String() != "127.0.0.1:9180" {
 		t.Errorf("built: %+v", b)
 	}
 	l := *b.Engine.Listeners[0]
@@ -320,7 +320,7 @@ func TestLimitBuffers(t *testing.T) {
 		machine, wants int64
 	}{
 		{"less than the default", 0, 8 * mib, 8 * mib},
-		{"more than the default", 0, 1 << 40, l4.DefaultKeptBytes},
+		{"more than the default", 0, 1 << 40, l4.DefaultBufferedBytes},
 		{"no limit", 0, 0, 0},
 		{"not known", 0, -1, 0},
 		{"the configuration says more", 128 * mib, 8 * mib, 128 * mib},
@@ -332,7 +332,7 @@ func TestLimitBuffers(t *testing.T) {
 			c.Limits.BufferMemory = tt.configured
 			b := build(t, c)
 			b.LimitBuffers(tt.machine)
-			if got := b.Engine.Limits.KeptBytes; got != tt.wants {
+			if got := b.Engine.Limits.BufferedBytes; got != tt.wants {
 				t.Errorf("got %d, want %d", got, tt.wants)
 			}
 		})

@@ -115,10 +115,10 @@ func everyPhase(at time.Duration) (all []*l4.Handover) {
 			ServerName: "chat.example.com", ALPN: "h2", Listener: "[::]:443", ListenerName: "public", Route: "chat.example.com",
 			Pool: "chat", Server: "a", Address: "10.0.0.1:443", Target: "10.0.0.1:443",
 			Session: l4.Session{IdleTimeout: at, HalfCloseTimeout: at, Lifetime: at, KeepHalfClose: l4.SwitchOff},
-			Search:  &l4.HandoverSearch{Hello: []byte("hello"), Tried: []string{"b"}, Tries: 1, Picked: at, Since: at, Limit: at, Turn: at, Replay: true, Why: l4.ReasonRefused},
-			Bye:     &l4.HandoverBye{By: l4.Client, Reason: l4.ReasonClosed, Until: at, Discarded: 5},
+			Search:  &l4.HandoverSearch{Hello: []byte("hello"), Tried: []string{"b"}, Tries: 1, Picked: at, Since: at, Limit: at, SlotAt: at, Replay: true, Why: l4.ReasonRefused},
+			Ending:  &l4.HandoverEnding{By: l4.Client, Reason: l4.ReasonClosed, Until: at, Discarded: 5},
 		}
-		h.Flows[0].Kept = []byte("up")
+		h.Flows[0].Pending = []byte("up")
 		all = append(all, h)
 	}
 	return all

@@ -75,7 +75,7 @@ func conns(n, fd, kept int) (all []*l4.Handover) {
 		h.Ends[0].Open = true
 		h.Ends[1].Open = i%3 != 2 // now and then one that has no server yet
 		h.SetFDs([]int{fd, fd}[:len(h.FDs())])
-		h.Flows[1].Kept = bytes.Repeat([]byte{byte(i)}, kept)
+		h.Flows[1].Pending = bytes.Repeat([]byte{byte(i)}, kept)
 		all = append(all, h)
 	}
 	return all
@@ -133,7 +133,7 @@ func (h *heir) closeSockets() {
 func (h *heir) take(c *l4.Handover) error {
 	closeAll(c.FDs())
 	h.ids = append(h.ids, c.ID)
-	h.kept += len(c.Flows[1].Kept)
+	h.kept += len(c.Flows[1].Pending)
 	if c.ID%100 == 0 {
 		return fmt.Errorf("connection %d is refused", c.ID)
 	}

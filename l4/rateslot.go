@@ -2,11 +2,11 @@ package l4
 
 import "syscall"
 
-// awaitTurn makes c wait if its server gets no connection just now, and
+// awaitRateSlot makes c wait if its server gets no connection just now, and
 // reports whether c is dealt with: it waits, or has gone on to another server
 // for which the same holds.
-func (l *loop) awaitTurn(c *conn) bool {
-	at, ok := c.server.Turn(l.now)
+func (l *loop) awaitRateSlot(c *conn) bool {
+	at, ok := c.server.Slot(l.now)
 	switch {
 	case !ok, c.search.limit > 0 && at >= c.search.limit:
 		l.passOver(c)
@@ -15,7 +15,7 @@ func (l *loop) awaitTurn(c *conn) bool {
 		return false
 	}
 	c.phase = phaseRateSlot
-	c.search.turn = at
+	c.search.slotAt = at
 	if !l.watch(c, client) {
 		l.noResources(c, syscall.ENOMEM)
 		return true
@@ -24,7 +24,7 @@ func (l *loop) awaitTurn(c *conn) bool {
 	return true
 }
 
-// passOver leaves a server that has no turn for c, which was no attempt.
+// passOver leaves a server that has no slot for c in time, which does not count as an attempt.
 func (l *loop) passOver(c *conn) {
 	if c.search.tries > 1 && c.pool.RetryBudget > 0 {
 		c.pool.budget.Return()
@@ -34,8 +34,8 @@ func (l *loop) passOver(c *conn) {
 	l.dial(c)
 }
 
-// turnCame dials the server that c waited for.
-func (l *loop) turnCame(c *conn) {
+// rateSlotCame dials the server that c waited for.
+func (l *loop) rateSlotCame(c *conn) {
 	c.search.since = l.now
 	if !l.connect(c) {
 		l.dial(c)

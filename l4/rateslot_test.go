@@ -19,9 +19,9 @@ func ratedPool(t testing.TB, rate float64, wait time.Duration, addrs ...string) 
 	return inTurn(t, servers...)
 }
 
-// TestConnectionsWaitForTheirTurn: those that come at once reach the server one
+// TestConnectionsWaitForTheirSlot: those that come at once reach the server one
 // after the other, and the others when the clock says so.
-func TestConnectionsWaitForTheirTurn(t *testing.T) {
+func TestConnectionsWaitForTheirSlot(t *testing.T) {
 	o := saying(t, "a")
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{plainListener(ratedPool(t, 1, time.Minute, o.addr))}})
 	first := r.dial(0)
@@ -61,8 +61,8 @@ func TestTurnTooFarAway(t *testing.T) {
 	}
 }
 
-// TestClientLeavesBeforeItsTurn: a reset ends the waiting at once.
-func TestClientLeavesBeforeItsTurn(t *testing.T) {
+// TestClientLeavesBeforeItsSlot: a reset ends the waiting at once.
+func TestClientLeavesBeforeItsSlot(t *testing.T) {
 	o := saying(t, "a")
 	r := startRig(t, &Config{Loops: 1, Listeners: []*Listener{plainListener(ratedPool(t, 0.1, time.Hour, o.addr))}})
 	hear(t, r.dial(0), "a")
@@ -74,8 +74,8 @@ func TestClientLeavesBeforeItsTurn(t *testing.T) {
 	}
 }
 
-// TestHandOverOfATurn: a connection that waits for its turn keeps it.
-func TestHandOverOfATurn(t *testing.T) {
+// TestHandoverKeepsTheSlot: a connection that waits for its slot keeps it.
+func TestHandoverKeepsTheSlot(t *testing.T) {
 	o := saying(t, "a")
 	cfg := func() *Config {
 		return &Config{Loops: 1, Listeners: []*Listener{plainListener(ratedPool(t, 0.5, time.Hour, o.addr))}}

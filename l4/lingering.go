@@ -8,12 +8,12 @@ import (
 	"culvert/sniff"
 )
 
-// Bounds of what is done for a connection after its end was decided.
+// Bounds of what is done for a connection once its end is decided.
 const (
-	goodbyeTime  = time.Second     // for the client to read an alert and leave
-	goodbyeBytes = 64 << 10        // of its input, read meanwhile, and more until it has all of ours
-	ackTime      = 5 * time.Second // for the client to acknowledge what it gets before a reset
-	ackPoll      = fineTick
+	lingerTime  = time.Second     // for the client to read an alert and leave
+	lingerBytes = 64 << 10        // of its input, read meanwhile, and more until it has all of ours
+	ackTime     = 5 * time.Second // for the client to acknowledge what it gets before a reset
+	ackPoll     = fineTick
 )
 
 // sendAlert answers a hello with a fatal alert and sees to it that the client
@@ -21,15 +21,15 @@ const (
 func (l *loop) sendAlert(c *conn, alert sniff.Alert, r Reason) {
 	var record [7]byte
 	socket.WriteLast(int(c.ends[client].fd), alert.AppendRecord(record[:0]))
-	l.goodbye(c, Culvert, r)
+	l.linger(c, Culvert, r)
 }
 
-// goodbye ends the client's side with a FIN and reads what it still sends:
-// input left unread would turn the close into a reset, which can overtake the
-// last bytes. The server's side is closed now.
-func (l *loop) goodbye(c *conn, by Party, r Reason) {
+// linger ends the client's side with a FIN and reads what it still sends, as
+// nginx's lingering_close does: input left unread would turn the close into a
+// reset, which can overtake the last bytes. The server's side is closed now.
+func (l *loop) linger(c *conn, by Party, r Reason) {
 	c.phase = phaseLingering
-	c.bye = &parting{by: by, reason: r, until: l.now + goodbyeTime}
+	c.ending = &ending{by: by, reason: r, until: l.now + lingerTime}
 	c.ends[server].close()
 	socket.ShutdownWrite(int(c.ends[client].fd))
 	if !l.watch(c, client) {
@@ -44,7 +44,7 @@ func (l *loop) goodbye(c *conn, by Party, r Reason) {
 // is too much of it and everything sent to the client has arrived.
 func (l *loop) discard(c *conn) {
 	e := &c.ends[client]
-	for budget := turnBudget; ; {
+	for budget := quantum; ; {
 		if budget <= 0 {
 			l.later(c)
 			return
@@ -53,10 +53,10 @@ func (l *loop) discard(c *conn) {
 		if errno == syscall.EAGAIN {
 			return
 		}
-		c.bye.discarded += n
+		c.ending.discarded += n
 		budget -= n
-		if errno != 0 || n == 0 || c.bye.discarded > goodbyeBytes && socket.Unacked(int(e.fd)) == 0 {
-			l.finish(c, c.bye.by, c.bye.reason)
+		if errno != 0 || n == 0 || c.ending.discarded > lingerBytes && socket.Unacked(int(e.fd)) == 0 {
+			l.finish(c, c.ending.by, c.ending.reason)
 			return
 		}
 	}
@@ -66,7 +66,7 @@ func (l *loop) discard(c *conn) {
 // everything that the server sent first: a reset throws the send queue away.
 func (l *loop) resetClient(c *conn) {
 	c.phase = phaseAwaitAck
-	c.bye.until = l.now + ackTime
+	c.ending.until = l.now + ackTime
 	c.ends[server].close()
 	l.awaitAck(c)
 }
@@ -74,11 +74,11 @@ func (l *loop) resetClient(c *conn) {
 // awaitAck ends c with a reset once the client has acknowledged everything.
 func (l *loop) awaitAck(c *conn) {
 	e := &c.ends[client]
-	if socket.Unacked(int(e.fd)) > 0 && !e.hup && l.now < c.bye.until {
+	if socket.Unacked(int(e.fd)) > 0 && !e.hup && l.now < c.ending.until {
 		c.timer.remove()
 		l.fine.add(c, l.now+ackPoll)
 		return
 	}
 	e.broken = true
-	l.finish(c, c.bye.by, c.bye.reason)
+	l.finish(c, c.ending.by, c.ending.reason)
 }

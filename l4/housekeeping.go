@@ -2,9 +2,9 @@ package l4
 
 import "time"
 
-// chores are a loop's own appointments, as opposed to its connections'. Zero
+// housekeeping are a loop's own appointments, as opposed to its connections'. Zero
 // means none: a loop with nothing to wait for arms no timer.
-type chores struct {
+type housekeeping struct {
 	accept appointment // try the paused listeners again
 	stuck  appointment // look after pipes that a slow reader holds
 	sweep  appointment // close pipes that nobody used
@@ -17,8 +17,8 @@ const (
 	sweepEvery  = 10 * time.Second
 )
 
-func (l *loop) doChores() {
-	c := &l.chores
+func (l *loop) doHousekeeping() {
+	c := &l.housekeeping
 	if c.accept.keep(l.now) {
 		l.resumeAccepters()
 	}
@@ -60,7 +60,7 @@ func (l *loop) deadline() time.Time {
 	}
 	earlier(l.fine.next())
 	earlier(l.coarse.next())
-	for _, at := range [...]appointment{l.chores.accept, l.chores.stuck, l.chores.sweep} {
+	for _, at := range [...]appointment{l.housekeeping.accept, l.housekeeping.stuck, l.housekeeping.sweep} {
 		earlier(time.Duration(at), at != 0)
 	}
 	if next == 0 {

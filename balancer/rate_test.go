@@ -17,7 +17,7 @@ func pacedServer(t *testing.T, rate float64, wait time.Duration) *Server {
 func TestTurnWithoutALimit(t *testing.T) {
 	s := pacedServer(t, 0, 0)
 	for range 1000 {
-		if at, ok := s.Turn(time.Second); !ok || at != time.Second {
+		if at, ok := s.Slot(time.Second); !ok || at != time.Second {
 			t.Fatalf("turn at %s, %v", at, ok)
 		}
 	}
@@ -31,7 +31,7 @@ func TestTurnSpreadsAStorm(t *testing.T) {
 	atOnce, later, refused := 0, 0, 0
 	last := now
 	for range 1000 {
-		at, ok := s.Turn(now)
+		at, ok := s.Slot(now)
 		switch {
 		case !ok:
 			refused++
@@ -47,7 +47,7 @@ func TestTurnSpreadsAStorm(t *testing.T) {
 	if atOnce != 11 || later != 100 || refused != 889 {
 		t.Errorf("%d at once, %d later, %d refused, want 11, 100 and 889", atOnce, later, refused)
 	}
-	if at, ok := s.Turn(now + 500*time.Millisecond); !ok || at <= now+time.Second {
+	if at, ok := s.Slot(now + 500*time.Millisecond); !ok || at <= now+time.Second {
 		t.Errorf("half a second later the next turn is at %s, %v", at-now, ok)
 	}
 }
