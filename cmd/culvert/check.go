@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"culvert/cmd/internal/config"
+	"culvert/cmd/internal/yaml"
 )
 
 func checkCommand() *cobra.Command {
@@ -25,18 +25,18 @@ The exit status is 1 if there was an error; a warning is not one.`,
 }
 
 func check(out, warnings io.Writer, path string) error {
-	file, err := config.Load(path)
+	c, odd, err := yaml.Load(path)
 	if err != nil {
 		return err
 	}
-	for _, w := range file.Warnings {
+	for _, w := range odd {
 		w.Message = "warning: " + w.Message
 		fmt.Fprintln(warnings, w)
 	}
-	n := file.Counts()
+	n := c.Counts()
 	_, err = fmt.Fprintf(out, "%s: ok (%s, %s, %s, %s)\n", path, count(n.Listeners, "listener"),
 		count(n.Pools, "pool"), count(n.Servers, "server"), count(n.Routes, "route"))
-	if err == nil && file.Transparent() {
+	if err == nil && c.Transparent() {
 		_, err = io.WriteString(out, transparentRules)
 	}
 	return err

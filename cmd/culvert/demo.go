@@ -20,6 +20,7 @@ import (
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/service"
 	"culvert/cmd/internal/spool"
+	"culvert/cmd/internal/yaml"
 	"culvert/l4/authority"
 )
 
@@ -192,7 +193,7 @@ func (d *demo) configure(address, adminAddress string) error {
 // serveBalancer runs the balancer as "culvert run" does, but for the access
 // log, which is for people.
 func (d *demo) serveBalancer() error {
-	file, err := config.Load(d.configFile())
+	file, _, err := yaml.Load(d.configFile())
 	if err != nil {
 		return err
 	}
@@ -200,7 +201,7 @@ func (d *demo) serveBalancer() error {
 	d.service, err = service.Start(file, service.Options{
 		Log:     slog.New(slog.NewTextHandler(d.out, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Access:  accesslog.New(d.out, accesslog.Options{Format: formatConnection}),
-		Load:    func() (*config.File, error) { return nil, errDemo },
+		Load:    func() (*config.Config, error) { return nil, errDemo },
 		Version: b.Version, Commit: b.Commit,
 	})
 	return err

@@ -12,7 +12,7 @@ import (
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/doctor"
 	"culvert/cmd/internal/resolve"
-	"culvert/l4"
+	"culvert/cmd/internal/yaml"
 )
 
 // statusWarned is doctor's, when nothing is wrong and not everything right.
@@ -45,17 +45,17 @@ most 30 seconds; no culvert needs to run. The exit status is 0 if all is well,
 }
 
 func examine(ctx context.Context, out io.Writer, path string, asJSON bool) error {
-	file, err := config.Load(path)
+	file, _, err := yaml.Load(path)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctor.MostTime) // names included
 	defer cancel()
-	cfg, err := resolved(ctx, file)
+	b, err := resolved(ctx, file)
 	if err != nil {
 		return err
 	}
-	r, err := doctor.Doctor{}.Examine(ctx, file, cfg)
+	r, err := doctor.Doctor{}.Examine(ctx, b)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -74,10 +74,10 @@ func examine(ctx context.Context, out io.Writer, path string, asJSON bool) error
 // resolveTimeout bounds the lookup of all host names of the file.
 const resolveTimeout = 5 * time.Second
 
-func resolved(ctx context.Context, file *config.File) (*l4.Config, error) {
+func resolved(ctx context.Context, c *config.Config) (*config.Built, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	return file.Build(ctx, resolve.New(file.DNS))
+	return c.Build(ctx, resolve.New(c.DNS.Config()))
 }
 
 func printReport(out io.Writer, r *doctor.Report, asJSON bool) error {

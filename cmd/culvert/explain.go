@@ -15,6 +15,7 @@ import (
 
 	"culvert/balancer"
 	"culvert/cmd/internal/config"
+	"culvert/cmd/internal/yaml"
 	"culvert/l4"
 	"culvert/sniff"
 )
@@ -100,11 +101,11 @@ func completeListener(_ *cobra.Command, args []string, _ string) ([]cobra.Comple
 }
 
 func loadUnresolved(path string) (*l4.Config, error) {
-	file, err := config.Load(path)
+	c, _, err := yaml.Load(path)
 	if err != nil {
 		return nil, err
 	}
-	return file.Unresolved()
+	return c.Unresolved()
 }
 
 func explain(out io.Writer, path string, q *question, asJSON bool) error {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"culvert/cmd/internal/config"
+	"culvert/cmd/internal/yaml"
 )
 
 // flagValue is the value of a flag, written as the configuration file writes
@@ -51,7 +51,7 @@ func secondsFlag(to *float64) flagValue[float64] {
 }
 
 func flagDuration(text string) (time.Duration, error) {
-	d, err := config.ParseDuration(text)
+	d, err := yaml.ParseDuration(text)
 	if err != nil {
 		return 0, errors.New("expected a duration such as 10m")
 	}

@@ -15,6 +15,7 @@ import (
 	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/service"
 	"culvert/cmd/internal/spool"
+	"culvert/cmd/internal/yaml"
 )
 
 const (
@@ -91,20 +92,18 @@ func begin(path string, from *service.Inheritance, log *slog.Logger) (*service.S
 	b := thisBuild()
 	return service.Start(file, service.Options{
 		Log: log, Inherited: from,
-		Load:    func() (*config.File, error) { return load(path) },
-		Program: program, Args: os.Args[1:],
+		Load:        func() (*config.Config, error) { return load(path) },
+		BufferLimit: func() int64 { return cgroupMemory(os.ReadFile) / bufferShare },
+		Program:     program, Args: os.Args[1:],
 		Manager: func(states ...string) { tellManager(log, states...) },
 		Version: b.Version, Commit: b.Commit,
 	})
 }
 
-// load reads a file for a process with the memory that its cgroup has now.
-func load(path string) (*config.File, error) {
-	file, err := config.Load(path)
-	if err == nil {
-		file.LimitBuffers(cgroupMemory(os.ReadFile) / bufferShare)
-	}
-	return file, err
+// load reads a file, whose warnings the service logs.
+func load(path string) (*config.Config, error) {
+	c, _, err := yaml.Load(path)
+	return c, err
 }
 
 // tellDropped says how much of the log is missing. It comes last, and what

@@ -59,7 +59,10 @@ func TestBuildString(t *testing.T) {
 }
 
 func TestPrintError(t *testing.T) {
-	file := config.Errors{{File: "a.yaml", Line: 1, Column: 2, Message: "x"}, {File: "a.yaml", Line: 3, Column: 4, Message: "y"}}
+	at := func(line, column int) config.Position {
+		return config.Position{File: "a.yaml", Line: line, Column: column}
+	}
+	file := config.Errors{{Position: at(1, 2), Message: "x"}, {Position: at(3, 4), Message: "y"}}
 	tests := []struct {
 		name string
 		err  error

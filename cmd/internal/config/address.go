@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml/ast"
-
 	"culvert/l4/socket"
 	"culvert/sniff"
 )
@@ -18,39 +16,6 @@ const (
 	unixPrefix = "unix:"
 	srvPrefix  = "srv:"
 )
-
-// listenAddress reads ":port", "ip:port" or "unix:/path".
-func (d *decoder) listenAddress(n ast.Node) (word, socket.Addr) {
-	const want = `an address to listen on (":443", "10.0.0.1:443", "[2001:db8::1]:443" or "unix:/path")`
-	w := d.word(n, want)
-	if !w.set() {
-		return w, socket.Addr{}
-	}
-	a, err := parseListen(w.text)
-	if err != nil {
-		d.errorAt(w.at, "found %s, expected %s: %v", quote(w.text), want, err)
-		return word{}, a
-	}
-	return w, a
-}
-
-// adminAddress reads ":port" or "ip:port".
-func (d *decoder) adminAddress(n ast.Node) (word, socket.Addr) {
-	const want = `an address to listen on (":9180", "127.0.0.1:9180" or "[::1]:9180")`
-	w := d.word(n, want)
-	if !w.set() {
-		return w, socket.Addr{}
-	}
-	a, err := parseListen(w.text)
-	if err == nil && a.IsUnix() {
-		err = errors.New("not a unix socket")
-	}
-	if err != nil {
-		d.errorAt(w.at, "found %s, expected %s: %v", quote(w.text), want, err)
-		return word{}, socket.Addr{}
-	}
-	return w, a
-}
 
 // parseListen reads where to listen. Without an IP address it is all of them:
 // IPv6's unspecified address, of a dual-stack socket.
@@ -65,7 +30,7 @@ func parseListen(text string) (socket.Addr, error) {
 	ip := netip.IPv6Unspecified()
 	if host != "" {
 		if ip, err = netip.ParseAddr(host); err != nil {
-			return socket.Addr{}, fmt.Errorf("%s is not an IP address", quote(host))
+			return socket.Addr{}, fmt.Errorf("%s is not an IP address", Quote(host))
 		}
 	}
 	return socket.IP(netip.AddrPortFrom(ip, port)), nil
@@ -91,7 +56,7 @@ func (e endpoint) key() string {
 }
 
 // IsHost reports whether a server's address as written has a host name, which
-// [File.Build] resolves.
+// [Config.Build] resolves.
 func IsHost(address string) bool {
 	e, err := parseServer(address)
 	return err == nil && e.isHost()
@@ -130,11 +95,11 @@ func parseServer(text string) (endpoint, error) {
 func checkHost(host string) error {
 	norm, err := sniff.AppendName(nil, host)
 	if err != nil {
-		return fmt.Errorf("%s is neither an IP address nor a host name", quote(host))
+		return fmt.Errorf("%s is neither an IP address nor a host name", Quote(host))
 	}
 	last := string(norm[strings.LastIndexByte(string(norm), '.')+1:])
 	if prefix(last, "0123456789") == len(last) {
-		return fmt.Errorf("%s is not an IP address", quote(host))
+		return fmt.Errorf("%s is not an IP address", Quote(host))
 	}
 	return nil
 }
@@ -146,7 +111,7 @@ func checkService(name string) error {
 		return errors.New("SRV records say the port: write the name without one")
 	}
 	if checkHost(name) != nil {
-		return fmt.Errorf("%s is not the name of SRV records", quote(name))
+		return fmt.Errorf("%s is not the name of SRV records", Quote(name))
 	}
 	return nil
 }
@@ -171,7 +136,7 @@ func splitPort(text string) (host string, port uint16, err error) {
 	}
 	v, err := strconv.ParseUint(digits, 10, 16)
 	if err != nil || strconv.FormatUint(v, 10) != digits {
-		return "", 0, fmt.Errorf("%s is not a port from 0 to 65535", quote(digits))
+		return "", 0, fmt.Errorf("%s is not a port from 0 to 65535", Quote(digits))
 	}
 	return host, uint16(v), nil
 }
@@ -181,4 +146,9 @@ func parseUnix(path string) (socket.Addr, error) {
 		return socket.Addr{}, errors.New("the path of a unix socket must be absolute")
 	}
 	return socket.Unix(path)
+}
+
+// prefix returns the length of the prefix of text made of chars.
+func prefix(text, chars string) int {
+	return len(text) - len(strings.TrimLeft(text, chars))
 }

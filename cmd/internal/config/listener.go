@@ -1,150 +1,105 @@
 package config
 
 import (
-	"slices"
-	"strconv"
-	"strings"
-
-	"github.com/goccy/go-yaml/ast"
+	"net/netip"
+	"time"
 
 	"culvert/l4"
+	"culvert/l4/socket"
 )
 
-// A listener is an entry of listeners: what the data plane takes as it is,
-// and pools that are still names.
-type listener struct {
-	at        place
-	address   word
-	name      word
-	settings  l4.Listener // without Table, Pool and Plaintext
-	routes    []route
-	fallback  target // default
-	plaintext target
-	pool      target // plain TCP
-	redirect  int    // answers plain HTTP: the port that https is on; 0: does not
+// A Listener is an address that accepts connections. It is one of three:
+// with Routes or a Default it reads the hello and routes; with a Pool it is
+// plain TCP; with a Redirect it answers plain HTTP.
+type Listener struct {
+	Source
+	Address string // ":443", "ip:port" or "unix:/path"; required
+	Name    string // in logs and metrics, unique; "": the Address as written
+
+	Routes    []*Route
+	Default   Target // of hellos that no route takes; unset: reject
+	Plaintext Target // of bytes that are not TLS: close or a pool; unset: close
+	Pool      Target // of a plain TCP listener: a pool
+	Redirect  int    // the port that https is on; 0: this listener does not redirect
+
+	MaxConnections int   // at a time; 0: no limit of its own
+	MaxHello       int64 // bytes of a hello, record headers included; 0: sniff.DefaultLimit
+	Backlog        int   // of each socket's accept queue; 0: the kernel's somaxconn
+
+	ProxyProtocol *ProxyProtocol // PROXY headers that are required of clients; nil: none
+
+	HelloTimeout       time.Duration // accept to route; 0: l4.DefaultHelloTimeout; l4.Off
+	ProxyHeaderTimeout time.Duration // accept to PROXY header; 0: l4.DefaultProxyTimeout; l4.Off
+	Session            Session       // what a pool does not say itself
+	TCP                TCP           // towards clients
 }
 
-// A target is an action, or a pool by name. The zero target was not set.
-type target struct {
-	action l4.Action
-	pool   word
-	others []string // words that could stand instead of the pool
+// ProxyProtocol says whose PROXY headers are required and believed.
+type ProxyProtocol struct {
+	From []netip.Prefix // proxies that may connect; none: whoever can open a unix socket
 }
 
+// Session is what listeners and pools both say about established
+// connections; a pool's values win. Its keys are those of the listener or the
+// pool that it is part of.
+type Session struct {
+	IdleTimeout      time.Duration // no byte in either direction; 0: inherited, last l4.DefaultIdleTimeout; l4.Off
+	HalfCloseTimeout time.Duration // no byte after one side has ended; 0: inherited, last l4.DefaultHalfCloseTimeout; l4.Off
+	Lifetime         time.Duration // accept to end; 0: inherited, last l4.Off
+	HalfClose        l4.Switch     // keep one direction open after the other has ended; 0: inherited, last on
+}
+
+// TCP is how peers that vanished are noticed.
+type TCP struct {
+	Source
+	UserTimeout time.Duration // 0: socket.DefaultUserTimeout; l4.Off
+	Keepalive   Keepalive
+}
+
+// Keepalive is what tcp(7) says of TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT.
+type Keepalive struct {
+	Source
+	Idle     time.Duration // 0: socket.DefaultKeepaliveIdle; l4.Off: no keepalive
+	Interval time.Duration // 0: socket.DefaultKeepaliveInterval
+	Count    int           // 0: socket.DefaultKeepaliveCount
+}
+
+// Options returns what sockets are given.
+func (t *TCP) Options() socket.Options {
+	return socket.Options{
+		UserTimeout: t.UserTimeout, KeepaliveIdle: t.Keepalive.Idle,
+		KeepaliveInterval: t.Keepalive.Interval, KeepaliveCount: t.Keepalive.Count,
+	}
+}
+
+// A Target is where connections go: to a pool, or nowhere by an action. The
+// zero value was not set.
+type Target struct {
+	Action Action
+	Pool   Text // the name of a pool, for ToPool
+}
+
+// Action is what becomes of a connection.
+type Action uint8
+
+// The actions. Unset leaves the default in force.
 const (
-	wordReject = "reject"
-	wordClose  = "close"
-
-	listenerTimeouts = "a listener's timeouts"
-
-	mostBacklog = 1 << 20
-	leastHello  = 1 * kib
-	mostHello   = 1 * mib
+	Unset  Action = iota
+	ToPool        // to the Target's Pool
+	Reject        // with the TLS alert unrecognized_name
+	Close         // silently
 )
 
-func (d *decoder) listeners(n ast.Node) []*listener {
-	var all []*listener
-	for _, e := range d.list(n, "listeners") {
-		all = append(all, d.listener(e))
-	}
-	return all
-}
+// To returns the Target of a pool, for configurations made in Go code.
+func To(pool string) Target { return Target{ToPool, Text{Value: pool}} }
 
-func (d *decoder) listener(n ast.Node) *listener {
-	l := &listener{at: placeOf(n), fallback: target{action: l4.Reject}}
-	s := &l.settings
-	var timeouts found
-	keys := d.mapping(n, "a listener", fields{
-		"address":         func(n ast.Node) { l.address, s.Address = d.listenAddress(n) },
-		"name":            func(n ast.Node) { l.name = d.name(n, "a name") },
-		"routes":          func(n ast.Node) { l.routes = d.routes(n) },
-		"default":         func(n ast.Node) { l.fallback = d.target(n, wordReject, wordClose) },
-		"plaintext":       func(n ast.Node) { l.plaintext = d.target(n, wordClose) },
-		"pool":            func(n ast.Node) { l.pool = d.target(n) },
-		"max_connections": func(n ast.Node) { s.MaxConnections = d.integer(n, 1, mostConnections) },
-		"max_hello":       func(n ast.Node) { s.MaxHello = int(d.size(n, leastHello, mostHello)) },
-		"backlog":         func(n ast.Node) { s.Backlog = d.integer(n, 1, mostBacklog) },
-		"half_close":      func(n ast.Node) { s.Session.KeepHalfClose = d.halfClose(n) },
-		"timeouts":        func(n ast.Node) { timeouts = d.listenerTimeouts(n, s) },
-		"tcp":             func(n ast.Node) { s.TCP = d.tcp(n) },
-		"redirect":        func(n ast.Node) { l.redirect = d.redirect(n) },
-		"proxy_protocol":  func(n ast.Node) { s.Proxied, s.ProxyFrom = d.proxies(n) },
-	})
-	d.require(n, keys, "the listener", "address")
-	d.checkProxies(s, keys, timeouts)
-	d.checkPlain(n, keys, timeouts)
-	if !l.name.set() {
-		l.name = l.address
-	}
-	s.Name = l.name.text
-	return l
-}
+// A Route sends the hellos that it matches somewhere.
+type Route struct {
+	Source
+	ServerNames []Text // exact, "*.suffix" or "~regexp" (RE2); one or more
+	ALPN        []Text // protocols of which the hello must offer one; none: no condition
+	Target      Target // ToPool, Reject or Close; required
 
-func (d *decoder) listenerTimeouts(n ast.Node, l *l4.Listener) found {
-	all := d.sessionTimeouts(&l.Session)
-	all["hello"] = func(n ast.Node) { l.HelloTimeout = d.duration(n, offSpan) }
-	all["proxy_header"] = func(n ast.Node) { l.ProxyTimeout = d.duration(n, offSpan) }
-	return d.mapping(n, listenerTimeouts, all)
-}
-
-// checkPlain keeps apart listeners that read the hello and those that are
-// plain TCP: of a plain one's keys none may be without effect.
-func (d *decoder) checkPlain(n ast.Node, keys, timeouts found) {
-	if keys.any("redirect") {
-		d.ignored(keys, `beside "redirect"`, []string{"pool", "routes", "default", "plaintext", "max_hello", "half_close"})
-		return
-	}
-	_, plain := keys["pool"]
-	_, routes := keys["routes"]
-	_, fallback := keys["default"]
-	if !plain {
-		if !routes && !fallback && d.isMapping(n) {
-			d.errorf(n, "the listener has neither routes nor a default nor a pool")
-		}
-		return
-	}
-	for _, key := range []string{"routes", "default", "plaintext", "max_hello"} {
-		if at, ok := keys[key]; ok {
-			d.errorAt(at, "%q has no effect beside \"pool\": such a listener is plain TCP and reads no hello", key)
-		}
-	}
-	if at, ok := timeouts["hello"]; ok {
-		d.errorAt(at, "%q has no effect beside \"pool\": such a listener is plain TCP and reads no hello", "hello")
-	}
-}
-
-// target reads the name of a pool, or one of the words that are an action.
-func (d *decoder) target(n ast.Node, actions ...string) target {
-	want := list(append(slices.Clone(actions), "the name of a pool"))
-	w := d.word(n, want)
-	switch {
-	case slices.Contains(actions, w.text):
-		return target{action: actionOf(w.text)}
-	case w.text == wordReject, w.text == wordClose: // no pool has such a name
-		d.errorAt(w.at, "found %s, expected %s", quote(w.text), want)
-		return target{}
-	}
-	return target{pool: w, others: actions}
-}
-
-func actionOf(word string) l4.Action {
-	if word == wordClose {
-		return l4.Close
-	}
-	return l4.Reject
-}
-
-// redirect reads where https is: the word, or with another port.
-func (d *decoder) redirect(n ast.Node) int {
-	const want = "https, or https and a port, such as https:8443"
-	w := d.word(n, want)
-	if w.text == "https" {
-		return 443
-	}
-	text, ok := strings.CutPrefix(w.text, "https:")
-	port, err := strconv.ParseUint(text, 10, 16)
-	if w.set() && (!ok || err != nil || port == 0) {
-		d.errorAt(w.at, "found %s, expected %s", quote(w.text), want)
-	}
-	return int(port)
+	SendProxy l4.ProxyVersion // header that servers get; 0: as the pool says
+	Terminate *Terminate      // how TLS ends in culvert; nil: it passes through
 }

@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"culvert/balancer"
 	"culvert/cmd/internal/resolve"
@@ -54,31 +56,37 @@ func noResolve(_ context.Context, host string) ([]netip.Addr, error) {
 	return nil, fmt.Errorf("asked for %s", host)
 }
 
-const hostFile = `listeners: [{address: ':443', pool: p}]
-pools:
-  p:
-    balance: %s
-    servers:
-    - %s
-    - "10.0.0.9:443"
-`
-
-// expectBuilt wants the servers of a file to be these, by a text that of makes,
-// or Build's error to be it.
-func expectBuilt(t *testing.T, names zone, file, want string, of func(*l4.Config) (text string, ok bool)) {
-	t.Helper()
-	f, err := Parse("f", []byte(file))
-	if err != nil {
-		t.Fatal(err)
+// withServers returns a plain listener and its pool p, of servers that are on
+// the lines of f from the sixth on, and of 10.0.0.9:443 on the last.
+func withServers(policy balancer.Policy, servers ...Server) *Config {
+	p := &Pool{Name: "p", Policy: policy}
+	for i, s := range append(servers, Server{Address: "10.0.0.9:443"}) {
+		s.Position = inFile(6+i, 7)
+		p.Servers = append(p.Servers, &s)
 	}
-	cfg, err := f.Build(context.Background(), names)
+	return &Config{Listeners: []*Listener{{Address: ":443", Pool: To("p")}}, Pools: []*Pool{p}}
+}
+
+func mustCheck(t *testing.T, c *Config) {
+	t.Helper()
+	if errs, _ := c.Check(); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+}
+
+// expectBuilt wants the servers of c to be these, by a text that of makes, or
+// Build's error to be it.
+func expectBuilt(t *testing.T, names zone, c *Config, want string, of func(*l4.Config) (text string, ok bool)) {
+	t.Helper()
+	mustCheck(t, c)
+	b, err := c.Build(t.Context(), names)
 	if err != nil {
 		if err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 		return
 	}
-	if got, ok := of(cfg); got != want || !ok {
+	if got, ok := of(b.Engine); got != want || !ok {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
@@ -88,23 +96,25 @@ func TestBuildResolves(t *testing.T) {
 		"one": "10.0.0.1", "mapped": "::ffff:10.0.0.1 10.0.0.1", "two": "2001:db8::2 10.0.0.1", "nine": "10.0.0.9", "none": "",
 	}}
 	tests := []struct {
-		name, policy, server string
-		want                 string // name=address>target of each, or an error
+		name   string
+		policy balancer.Policy
+		server Server
+		want   string // name=address>target of each, or an error
 	}{
-		{"one address", "maglev", "one:443", "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443"},
-		{"the same address twice", "maglev", "mapped:443", "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443"},
-		{"two addresses, sorted", "maglev", "two:443", "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443 [2001:db8::2]:443=[2001:db8::2]:443>[2001:db8::2]:443"},
-		{"a name", "maglev", "{address: 'one:443', name: a}", "a=10.0.0.1:443>10.0.0.1:443"},
-		{"a name for two", "maglev", "{address: 'two:443', name: a}", "f:6:17: the server a has a name, but two has 2 addresses: list them, or remove the name"},
-		{"nginx hashes the text", "nginx-hash", "one:443", "10.0.0.1:443=one:443>10.0.0.1:443"},
-		{"nginx takes turns", "nginx-hash", "two:443", "10.0.0.1:443=two:443>10.0.0.1:443 [2001:db8::2]:443=two:443>[2001:db8::2]:443"},
-		{"also listed", "maglev", "nine:443", `f:7:7: the server "10.0.0.9:443" is in the pool already, on line 6`},
-		{"no address", "maglev", "none:443", "f:6:7: resolve none: it has no address"},
-		{"unknown", "maglev", "nowhere:443", "f:6:7: resolve nowhere: no such host"},
+		{"one address", balancer.Maglev, Server{Address: "one:443"}, "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443"},
+		{"the same address twice", balancer.Maglev, Server{Address: "mapped:443"}, "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443"},
+		{"two addresses, sorted", balancer.Maglev, Server{Address: "two:443"}, "10.0.0.1:443=10.0.0.1:443>10.0.0.1:443 [2001:db8::2]:443=[2001:db8::2]:443>[2001:db8::2]:443"},
+		{"a name", balancer.Maglev, Server{Address: "one:443", Name: "a"}, "a=10.0.0.1:443>10.0.0.1:443"},
+		{"a name for two", balancer.Maglev, Server{Address: "two:443", Name: "a"}, "f:6:7: the server a has a name, but two has 2 addresses: list them, or remove the name"},
+		{"nginx hashes the text", balancer.NGINXHash, Server{Address: "one:443"}, "10.0.0.1:443=one:443>10.0.0.1:443"},
+		{"nginx takes turns", balancer.NGINXHash, Server{Address: "two:443"}, "10.0.0.1:443=two:443>10.0.0.1:443 [2001:db8::2]:443=two:443>[2001:db8::2]:443"},
+		{"also listed", balancer.Maglev, Server{Address: "nine:443"}, `f:7:7: the server "10.0.0.9:443" is in the pool already, on line 6`},
+		{"no address", balancer.Maglev, Server{Address: "none:443"}, "f:6:7: resolve none: it has no address"},
+		{"unknown", balancer.Maglev, Server{Address: "nowhere:443"}, "f:6:7: resolve nowhere: no such host"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			expectBuilt(t, names, fmt.Sprintf(hostFile, tt.policy, tt.server), tt.want, func(cfg *l4.Config) (string, bool) {
+			expectBuilt(t, names, withServers(tt.policy, tt.server), tt.want, func(cfg *l4.Config) (string, bool) {
 				return strings.CutSuffix(serversOf(cfg), " 10.0.0.9:443=10.0.0.9:443>10.0.0.9:443")
 			})
 		})
@@ -133,27 +143,28 @@ func TestBuildResolvesServices(t *testing.T) {
 		},
 	}
 	tests := []struct {
-		name, policy, server string
-		want                 string // address*weight of each, or an error
+		name   string
+		policy balancer.Policy
+		server Server
+		want   string // address*weight of each, or an error
 	}{
-		{"one", "maglev", "srv:_s", "10.0.0.1:443*5"},
-		{"beside a host of that name", "maglev", "srv:_s\n    - _s:443", "10.0.0.1:443*5 10.0.0.7:443*1"},
-		{"weights, of which 0 is the least", "maglev", "srv:_weights", "10.0.0.1:443*65535 10.0.0.2:8443*1"},
-		{"the lowest priority are the primaries", "maglev", "srv:_backups", "10.0.0.1:443*2 10.0.0.2:443*1(backup) 10.0.0.3:443*7(backup)"},
-		{"two ports of a host", "maglev", "srv:_ports", "10.0.0.1:443*1 10.0.0.1:8443*1"},
-		{"two addresses of a host", "maglev", "srv:_both", "10.0.0.4:443*3 [2001:db8::4]:443*3"},
-		{"two names of an address", "maglev", "srv:_again", "10.0.0.1:443*1"},
-		{"what the file says counts for each", "maglev", "{address: 'srv:_ports', down: on}", "10.0.0.1:443*1(down) 10.0.0.1:8443*1(down)"},
-		{"also listed", "maglev", "srv:_listed", `f:7:7: the server "10.0.0.9:443" is in the pool already, on line 6`},
-		{"nginx hashes the text", "nginx-hash", "srv:_ports", "srv:_ports*1 srv:_ports*1"},
-		{"no records", "maglev", "srv:_empty", "f:6:7: resolve _empty: it has no address"},
-		{"no address", "maglev", "srv:_nothing", "f:6:7: resolve _nothing: it has no address"},
-		{"unknown", "maglev", "srv:_nowhere", "f:6:7: resolve _nowhere: no such service"},
-		{"unknown target", "maglev", "srv:_dangling", "f:6:7: resolve _dangling: nowhere: no such host"},
+		{"one", balancer.Maglev, Server{Address: "srv:_s"}, "10.0.0.1:443*5"},
+		{"weights, of which 0 is the least", balancer.Maglev, Server{Address: "srv:_weights"}, "10.0.0.1:443*65535 10.0.0.2:8443*1"},
+		{"the lowest priority are the primaries", balancer.Maglev, Server{Address: "srv:_backups"}, "10.0.0.1:443*2 10.0.0.2:443*1(backup) 10.0.0.3:443*7(backup)"},
+		{"two ports of a host", balancer.Maglev, Server{Address: "srv:_ports"}, "10.0.0.1:443*1 10.0.0.1:8443*1"},
+		{"two addresses of a host", balancer.Maglev, Server{Address: "srv:_both"}, "10.0.0.4:443*3 [2001:db8::4]:443*3"},
+		{"two names of an address", balancer.Maglev, Server{Address: "srv:_again"}, "10.0.0.1:443*1"},
+		{"what the file says counts for each", balancer.Maglev, Server{Address: "srv:_ports", Down: true}, "10.0.0.1:443*1(down) 10.0.0.1:8443*1(down)"},
+		{"also listed", balancer.Maglev, Server{Address: "srv:_listed"}, `f:7:7: the server "10.0.0.9:443" is in the pool already, on line 6`},
+		{"nginx hashes the text", balancer.NGINXHash, Server{Address: "srv:_ports"}, "srv:_ports*1 srv:_ports*1"},
+		{"no records", balancer.Maglev, Server{Address: "srv:_empty"}, "f:6:7: resolve _empty: it has no address"},
+		{"no address", balancer.Maglev, Server{Address: "srv:_nothing"}, "f:6:7: resolve _nothing: it has no address"},
+		{"unknown", balancer.Maglev, Server{Address: "srv:_nowhere"}, "f:6:7: resolve _nowhere: no such service"},
+		{"unknown target", balancer.Maglev, Server{Address: "srv:_dangling"}, "f:6:7: resolve _dangling: nowhere: no such host"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			expectBuilt(t, names, fmt.Sprintf(hostFile, tt.policy, tt.server), tt.want, func(cfg *l4.Config) (string, bool) {
+			expectBuilt(t, names, withServers(tt.policy, tt.server), tt.want, func(cfg *l4.Config) (string, bool) {
 				return strings.CutSuffix(weightsOf(t, cfg), " 10.0.0.9:443*1")
 			})
 		})
@@ -187,17 +198,14 @@ func TestServicesInAnyOrder(t *testing.T) {
 		hosts:    map[string]string{"one": "10.0.0.1", "two": "10.0.0.2"},
 		services: map[string][]resolve.Service{"_s": {{Host: "one.", Port: 1}, {Host: "one.", Port: 2}, {Host: "two.", Port: 1}, {Host: "one.", Port: 3, Priority: 1}}},
 	}
-	f, err := Parse("f", fmt.Appendf(nil, hostFile, "maglev", "srv:_s"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := withServers(balancer.Maglev, Server{Address: "srv:_s"})
 	for range 2 {
-		cfg, err := f.Build(context.Background(), z)
+		b, err := c.Build(t.Context(), z)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := "10.0.0.1:1*1 10.0.0.1:2*1 10.0.0.2:1*1 10.0.0.1:3*1(backup) 10.0.0.9:443*1"
-		if got := weightsOf(t, cfg); got != want {
+		if got := weightsOf(t, b.Engine); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		slices.Reverse(z.services["_s"])
@@ -213,12 +221,18 @@ func serversOf(cfg *l4.Config) string {
 	return strings.Join(all, " ")
 }
 
-func TestUnresolvedAsksNobody(t *testing.T) {
-	f, err := Parse("f", fmt.Appendf(nil, hostFile, "maglev", "nowhere:443"))
-	if err != nil {
-		t.Fatal(err)
+// TestServiceBesideAHostOfItsName: the two are looked up in different ways.
+func TestServiceBesideAHostOfItsName(t *testing.T) {
+	names := zone{
+		hosts:    map[string]string{"_s": "10.0.0.7", "one": "10.0.0.1"},
+		services: map[string][]resolve.Service{"_s": {{Host: "one.", Port: 443, Weight: 5}}},
 	}
-	cfg, err := f.Unresolved()
+	c := withServers(balancer.Maglev, Server{Address: "srv:_s"}, Server{Address: "_s:443"})
+	expectBuilt(t, names, c, "10.0.0.1:443*5 10.0.0.7:443*1 10.0.0.9:443*1", func(cfg *l4.Config) (string, bool) { return weightsOf(t, cfg), true })
+}
+
+func TestUnresolvedResolvesNothing(t *testing.T) {
+	cfg, err := withServers(balancer.Maglev, Server{Address: "nowhere:443"}).Unresolved()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,41 +243,62 @@ func TestUnresolvedAsksNobody(t *testing.T) {
 }
 
 func TestBuildReportsEveryHost(t *testing.T) {
-	f, err := Parse("f", fmt.Appendf(nil, hostFile, "maglev", "a:1\n    - b:1\n    - a:2"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = f.Build(context.Background(), resolveFunc(noResolve))
+	c := withServers(balancer.Maglev, Server{Address: "a:1"}, Server{Address: "b:1"}, Server{Address: "a:2"})
+	_, err := c.Build(t.Context(), resolveFunc(noResolve))
 	want := "f:6:7: resolve a: asked for a\nf:7:7: resolve b: asked for b\nf:8:7: resolve a: asked for a"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
+	if errs := (Errors)(nil); !errors.As(err, &errs) || len(errs) != 3 {
+		t.Errorf("the error is a %T", err)
+	}
+}
+
+// TestLookupsAreBounded: as many as allowed are under way at a time, and no
+// more, and each name is asked for once.
+func TestLookupsAreBounded(t *testing.T) {
+	var servers []Server
+	for i := range 3 * maxLookups {
+		name := fmt.Sprintf("h%d", i)
+		servers = append(servers, Server{Address: name + ":1"}, Server{Address: name + ":2"})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		gate, built := make(chan struct{}), make(chan error)
+		go func() {
+			_, err := withServers(balancer.Maglev, servers...).Build(t.Context(), resolveFunc(func(_ context.Context, host string) ([]netip.Addr, error) {
+				asked.Add(1)
+				<-gate
+				var i byte
+				_, _ = fmt.Sscanf(host, "h%d", &i)
+				return []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, i})}, nil
+			}))
+			built <- err
+		}()
+		synctest.Wait()
+		if n := asked.Load(); n != maxLookups {
+			t.Errorf("%d lookups are under way, want %d", n, maxLookups)
+		}
+		close(gate)
+		if err := <-built; err != nil || asked.Load() != 3*maxLookups {
+			t.Errorf("%d names were looked up, want %d; error %v", asked.Load(), 3*maxLookups, err)
+		}
+	})
 }
 
 // TestNamesThatNeedNotBe: without an answer there is a server that is down.
 func TestNamesThatNeedNotBe(t *testing.T) {
-	const src = `listeners: [{address: ":443", default: p}]
-pools: {p: {servers: ["chat.example.com:443", "10.0.0.1:443"]}}
-dns: {require: %s}
-`
-	for _, require := range []string{"on", "off"} {
-		f, err := Parse("f", fmt.Appendf(nil, src, require))
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg, err := f.Build(t.Context(), zone{})
-		if require == "on" {
-			if err == nil {
-				t.Error("a required name without an answer is no error")
-			}
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := cfg.Pools()[0].Balancer.Servers()
-		if len(s) != 2 || s[0].Name() != "chat.example.com:443" || !s[0].Down() || s[1].Down() {
-			t.Errorf("servers %v, want the first down", s)
-		}
+	c := withServers("", Server{Address: "chat.example.com:443"})
+	if _, err := c.Build(t.Context(), zone{}); err == nil {
+		t.Error("a required name without an answer is no error")
+	}
+	c.DNS.Optional = true
+	b, err := c.Build(t.Context(), zone{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := b.Engine.Pools()[0].Balancer.Servers()
+	if len(s) != 2 || s[0].Name() != "chat.example.com:443" || !s[0].Down() || s[1].Down() {
+		t.Errorf("servers %v, want the first down", s)
 	}
 }

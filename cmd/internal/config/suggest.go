@@ -12,12 +12,13 @@ const maxComparisons = 1 << 18
 // maxWord is the longest word, in bytes, that something is suggested for.
 const maxWord = 64
 
-// A suggester finds what was meant by a word that is not known. The zero
-// value is ready; it stops suggesting after maxComparisons.
-type suggester struct{ compared int }
+// A Suggester finds what was meant by a word that is not known. The zero
+// value is ready; it stops suggesting after maxComparisons, so that a front end
+// uses one for a whole configuration.
+type Suggester struct{ compared int }
 
-// near returns the known word closest to word, "" when none is close.
-func (s *suggester) near(word string, known []string) string {
+// Near returns the known word closest to word, "" when none is close.
+func (s *Suggester) Near(word string, known []string) string {
 	s.compared += len(known)
 	if s.compared > maxComparisons {
 		return ""
@@ -25,21 +26,12 @@ func (s *suggester) near(word string, known []string) string {
 	return nearest(word, known)
 }
 
-// hint is near as the end of a message.
-func (s *suggester) hint(word string, known []string) string {
-	if near := s.near(word, known); near != "" {
+// Hint is Near as the end of a message.
+func (s *Suggester) Hint(word string, known []string) string {
+	if near := s.Near(word, known); near != "" {
 		return fmt.Sprintf(", did you mean %q?", near)
 	}
 	return ""
-}
-
-// list joins words to "a, b or c".
-func list(words []string) string {
-	last := len(words) - 1
-	if last < 1 {
-		return strings.Join(words, "")
-	}
-	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // nearest returns the known word that takes the fewest edits to reach from

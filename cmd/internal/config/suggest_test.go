@@ -43,13 +43,13 @@ func TestDistance(t *testing.T) {
 }
 
 func TestSuggestionsAreBounded(t *testing.T) {
-	var s suggester
+	var s Suggester
 	known := make([]string, maxComparisons)
 	known[0] = "hello"
-	if s.near("helo", known) == "" {
+	if s.Near("helo", known) == "" {
 		t.Error("the first search found nothing")
 	}
-	if s.near("helo", known) != "" {
+	if s.Near("helo", known) != "" {
 		t.Error("a search past the bound was made")
 	}
 }

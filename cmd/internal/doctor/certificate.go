@@ -50,8 +50,8 @@ func (s *site) demands() (all []demand, patterns []string) {
 			add(demand{cmp.Or(e.ServerName, name), rootsOf(e), true})
 		}
 	}
-	if s.passedThrough() && s.URL != nil {
-		add(demand{s.URL.Hostname(), own, own != nil})
+	if s.passedThrough() && s.SiteURL != nil {
+		add(demand{s.SiteURL.Hostname(), own, own != nil})
 	}
 	for i := range all {
 		all[i].roots = cmp.Or(all[i].roots, s.roots)

@@ -20,7 +20,6 @@ import (
 
 	"culvert/balancer"
 	"culvert/cmd/internal/config"
-	"culvert/l4"
 )
 
 // Bounds of an examination.
@@ -44,17 +43,17 @@ type Doctor struct {
 // ErrNoSite says that a file has no pool to examine.
 var ErrNoSite = errors.New(`no pool that a listener leads to is a Mattermost: give it "health: mattermost" or a "site_url"`)
 
-// Examine examines the sites of file, of which cfg was built. It is over after
+// Examine examines the sites of b. It is over after
 // MostTime; what was not asked by then is reported as not answering.
-func (d Doctor) Examine(ctx context.Context, file *config.File, cfg *l4.Config) (*Report, error) {
+func (d Doctor) Examine(ctx context.Context, b *config.Built) (*Report, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
 	ctx, cancel := context.WithTimeout(ctx, MostTime)
 	defer cancel()
 	var sites, others []*site
-	for _, s := range file.Sites(cfg) {
-		x := d.newSite(s, cfg)
+	for _, s := range b.Sites() {
+		x := d.newSite(s, b.Engine)
 		if s.Mattermost {
 			sites = append(sites, x)
 		} else if x.passedThrough() {

@@ -373,9 +373,9 @@ func TestASilentServerTakesNoLongerThanItsProbe(t *testing.T) {
 	ln := must(net.Listen("tcp", "127.0.0.1:0"))
 	t.Cleanup(func() { _ = ln.Close() })
 	text := fmt.Sprintf("listeners: [{address: ':1', default: p}]\npools: {p: {servers: ['%s'], site_url: https://chat.example.com}}\n", ln.Addr())
-	f := must(config.Parse("f", []byte(text)))
+	f := parsed(t, []byte(text))
 	began := time.Now()
-	report := must(Doctor{}.Examine(t.Context(), f, must(f.Build(t.Context(), nil))))
+	report := must(Doctor{}.Examine(t.Context(), must(f.Build(t.Context(), nil))))
 	if took := time.Since(began); took > 2*probeTimeout || report.about(ln.Addr().String(), "reach", "no answer within 5s") == nil {
 		t.Errorf("after %s\n%s", took, report.text())
 	}
@@ -383,11 +383,11 @@ func TestASilentServerTakesNoLongerThanItsProbe(t *testing.T) {
 
 func TestTimeIsUp(t *testing.T) {
 	r := newRig(t)
-	f := must(config.Parse("f", []byte(r.file(t))))
+	f := parsed(t, []byte(r.file(t)))
 	cfg := must(f.Build(t.Context(), nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	report := must(Doctor{}.Examine(ctx, f, cfg))
+	report := must(Doctor{}.Examine(ctx, cfg))
 	if report.about("chat-2", "reach", "not examined: 30s were over before") == nil {
 		t.Errorf("got\n%s", report.text())
 	}
@@ -397,8 +397,8 @@ func TestTimeIsUp(t *testing.T) {
 func TestServersThatAreOut(t *testing.T) {
 	r := newRig(t)
 	text := strings.Replace(r.file(t), "servers: [", "servers: [{address: '127.0.0.1:1', name: spare, down: on}, {address: 'nobody.invalid:443', name: nobody}, ", 1) + "dns: {require: off}\n"
-	f := must(config.Parse("f", []byte(text)))
-	report := must(Doctor{}.Examine(t.Context(), f, must(f.Build(t.Context(), noNames{}))))
+	f := parsed(t, []byte(text))
+	report := must(Doctor{}.Examine(t.Context(), must(f.Build(t.Context(), noNames{}))))
 	if !strings.Contains(report.text(), "down by the file, not examined") || report.about("nobody", "reach", `its name "nobody.invalid:443" has no address`) == nil {
 		t.Errorf("got\n%s", report.text())
 	}
@@ -414,8 +414,8 @@ func (noNames) Addrs(context.Context, string) ([]netip.Addr, error) {
 }
 
 func TestNoSite(t *testing.T) {
-	f := must(config.Parse("f", []byte("listeners: [{address: ':1', default: p}]\npools: {p: {servers: ['127.0.0.1:1']}}\n")))
-	_, err := Doctor{}.Examine(t.Context(), f, must(f.Build(context.Background(), nil)))
+	f := parsed(t, []byte("listeners: [{address: ':1', default: p}]\npools: {p: {servers: ['127.0.0.1:1']}}\n"))
+	_, err := Doctor{}.Examine(t.Context(), must(f.Build(context.Background(), nil)))
 	if !errors.Is(err, ErrNoSite) {
 		t.Errorf("got %v, want %v", err, ErrNoSite)
 	}
@@ -428,8 +428,8 @@ func TestItChangesNothing(t *testing.T) {
 	nodes := must(mattermosttest.NewCluster(1, r.nodes[0].Config, mattermosttest.ServerConfig{Certificate: r.nodes[0].cert}))
 	t.Cleanup(nodes.Close)
 	text := strings.Replace(r.file(t), "servers: [{", "servers: [{address: '"+nodes[0].Addr()+"', name: seen}, {", 1)
-	f := must(config.Parse("f", []byte(text)))
-	_ = must(Doctor{}.Examine(t.Context(), f, must(f.Build(t.Context(), nil))))
+	f := parsed(t, []byte(text))
+	_ = must(Doctor{}.Examine(t.Context(), must(f.Build(t.Context(), nil))))
 	known := []string{settingsPath, pingPath, socketPath, "/oauth/gitlab/login", "/"}
 	for _, q := range nodes[0].Requests() {
 		if q.Method != http.MethodGet || !strings.Contains(strings.Join(known, " ")+" ", q.Path+" ") {

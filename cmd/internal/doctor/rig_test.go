@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"culvert/cmd/internal/config"
+	"culvert/cmd/internal/yaml"
 	"culvert/l4/terminate/mattermosttest"
 )
 
@@ -160,11 +161,11 @@ func (r *rig) file(t *testing.T) string {
 func (r *rig) examine(t *testing.T, d Doctor) *Report {
 	t.Helper()
 	text := r.file(t)
-	f, err := config.Parse("f", []byte(text))
+	f, err := parse([]byte(text))
 	if err != nil {
 		t.Fatalf("%v\nin\n%s", err, text)
 	}
-	report, err := d.Examine(t.Context(), f, must(f.Build(context.Background(), nil)))
+	report, err := d.Examine(t.Context(), must(f.Build(context.Background(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,4 +177,19 @@ func (r *Report) text() string {
 	var b strings.Builder
 	_ = r.Print(&b)
 	return b.String()
+}
+
+// parse reads a configuration.
+func parse(text []byte) (*config.Config, error) {
+	c, _, err := yaml.Parse("f", text)
+	return c, err
+}
+
+func parsed(t *testing.T, text []byte) *config.Config {
+	t.Helper()
+	c, err := parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

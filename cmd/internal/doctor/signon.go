@@ -101,7 +101,7 @@ func (s *server) begin(ctx context.Context, l *line, service string) {
 func (s *server) compareReturn(l *line, service, back string) {
 	site := s.public().String()
 	got, err := url.Parse(back)
-	if err == nil && s.site.URL == nil && s.settings["SiteURL"] == "" {
+	if err == nil && s.site.SiteURL == nil && s.settings["SiteURL"] == "" {
 		seen := *got // the server tells its SiteURL by this alone
 		seen.Path = strings.TrimSuffix(got.Path, endPath(service))
 		site = s.site.wanted(&seen).String()

@@ -53,7 +53,7 @@ func (s *site) encrypt(e *config.Encrypt) {
 	if !s.passedThrough() {
 		s.sni = cmp.Or(e.ServerName, s.sni)
 	}
-	if e.Identity.Certificate == "" {
+	if e.Identity == nil {
 		return
 	}
 	if c, err := tls.LoadX509KeyPair(e.Identity.Certificate, e.Identity.Key); err == nil {
@@ -66,8 +66,8 @@ func (s *site) name() string { return s.Pool.Balancer.Name() }
 // address is the site_url, else the first whole name that is routed here, else
 // a name that a pattern matches.
 func (s *site) address() (u *url.URL, named bool) {
-	if s.URL != nil {
-		return s.URL, true
+	if s.SiteURL != nil {
+		return s.SiteURL, true
 	}
 	guess := ""
 	for _, w := range s.Ways {
@@ -168,11 +168,11 @@ func (s *site) serves(host string) bool { return slices.Contains(s.leadsTo(host)
 
 // route checks that the site_url leads to the pool.
 func (s *site) route() *line {
-	if s.URL == nil || !slices.ContainsFunc(s.Ways, func(w config.Way) bool { return w.Kind != config.PlainTCP }) {
+	if s.SiteURL == nil || !slices.ContainsFunc(s.Ways, func(w config.Way) bool { return w.Kind != config.PlainTCP }) {
 		return nil
 	}
 	l := newLine("route")
-	host := s.URL.Hostname()
+	host := s.SiteURL.Hostname()
 	if s.serves(host) {
 		l.see("%s leads here", host)
 		return l

@@ -38,7 +38,7 @@ func (s *server) compare(l *line, text string, got *url.URL) {
 	want := s.site.wanted(got)
 	if all := differences(want, got); len(all) > 0 {
 		remedy := fmt.Sprintf("set %s=%s on every node", settingSiteURL, want)
-		if s.site.URL != nil {
+		if s.site.SiteURL != nil {
 			remedy += ", or correct the site_url of the file"
 		} else {
 			remedy += ", or say with site_url what is right"
@@ -50,8 +50,8 @@ func (s *server) compare(l *line, text string, got *url.URL) {
 // wanted is what an address of the site should be. Without a site_url the file
 // knows names only: of ports and paths any will do.
 func (s *site) wanted(got *url.URL) *url.URL {
-	if s.URL != nil {
-		return s.URL
+	if s.SiteURL != nil {
+		return s.SiteURL
 	}
 	want := *got
 	want.Scheme = "https"
@@ -99,8 +99,8 @@ func remedies(want, got *url.URL) (text string) {
 
 // public is where browsers find the site.
 func (s *server) public() *url.URL {
-	if s.site.URL != nil {
-		return s.site.URL
+	if s.site.SiteURL != nil {
+		return s.site.SiteURL
 	}
 	if u, err := url.Parse(s.settings["SiteURL"]); err == nil && u.Host != "" {
 		return s.site.wanted(u)

@@ -45,7 +45,7 @@ func (s *server) websocket(ctx context.Context) *line {
 // the server says what the site's address is, another port may be.
 func (s *server) refused(l *line, own *url.URL, status int) {
 	r, remedy := Wrong, "set "+settingSiteURL+"="+own.String()+" on every node: browsers get no messages before that"
-	if s.site.URL == nil && s.settings["SiteURL"] == "" {
+	if s.site.SiteURL == nil && s.settings["SiteURL"] == "" {
 		r, remedy = Warning, "say with site_url where users find the site; if that is "+own.String()+", "+remedy
 	}
 	l.add(r, remedy, "the server refuses a WebSocket of the site's own pages, from the Origin %s://%s, with %d", own.Scheme, own.Host, status)

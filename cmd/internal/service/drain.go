@@ -27,7 +27,7 @@ func (s *Service) Drain(ctx context.Context, why ...slog.Attr) (closed int, err 
 	}
 	s.stop()
 	s.opts.Manager(managerStopping)
-	timeout := s.file.DrainTimeout
+	timeout := s.now.Config.Drain()
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "draining", append(why, slog.Duration("timeout", timeout))...)
 	s.ends.retire()
 	cut := make(chan int, 1)

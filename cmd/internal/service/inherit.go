@@ -77,14 +77,14 @@ func (i *Inheritance) informPools(cfg *l4.Config) {
 // take makes the connections of the other process the engine's. After nil this
 // process is the one that serves.
 func (i *Inheritance) take(s *Service) error {
-	keep := i.keep(s.cfg, s.file.Admin)
+	keep := i.keep(s.now)
 	i.closeOthers(keep)
 	if i.taker == nil {
 		return nil
 	}
 	n, refused, err := i.taker.Take(keep, s.engine.Take)
 	if err != nil {
-		if len(i.sockets[controlKey(s.file.Admin.Socket)]) > 0 {
+		if len(i.sockets[controlKey(s.now.Config.Admin.Socket)]) > 0 {
 			s.servers.control.Keep() // the other process listens there
 		}
 		return fmt.Errorf("take over: %w", err)
@@ -101,11 +101,11 @@ func (i *Inheritance) take(s *Service) error {
 }
 
 // keep returns the keys of the sockets that this process has a use for.
-func (i *Inheritance) keep(cfg *l4.Config, a config.Admin) (keys []string) {
-	for _, ln := range cfg.Listeners {
+func (i *Inheritance) keep(b *config.Built) (keys []string) {
+	for _, ln := range b.Engine.Listeners {
 		keys = append(keys, ln.Key())
 	}
-	return append(keys, adminKey(a.Address), controlKey(a.Socket))
+	return append(keys, adminKey(b.Admin), controlKey(b.Config.Admin.Socket))
 }
 
 // closeOthers closes what this process has no use for: a socket that stays open

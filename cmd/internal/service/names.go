@@ -70,14 +70,14 @@ func (s *Service) move(r *resolve.Resolver) error {
 	if s.mayChange() != nil || s.resolver != r {
 		return nil
 	}
-	cfg, err := build(s.file, s.resolver)
+	next, err := s.build(s.now.Config, s.resolver)
 	if err == nil {
-		err = s.serve(s.file, cfg)
+		err = s.serve(next)
 	}
 	if err != nil {
 		return err
 	}
-	s.removed(s.file, s.cfg, cfg)
-	s.cfg = cfg
+	s.removed(next)
+	s.now = next
 	return nil
 }

@@ -175,7 +175,7 @@ func (o *operator) setDrained(ref string, drained bool) (done admin.Done, change
 	if err := o.mayChange(); err != nil {
 		return done, false, err
 	}
-	s, err := findServer(o.cfg, ref)
+	s, err := findServer(o.now.Engine, ref)
 	if err != nil {
 		return done, false, err
 	}

@@ -19,7 +19,12 @@ type Options struct {
 
 	// Load makes the configuration anew, for Reload and the control socket's
 	// reload command. nil: these are refused.
-	Load func() (*config.File, error)
+	Load func() (*config.Config, error)
+
+	// BufferLimit bounds the bytes that are buffered for slow peers where the
+	// configuration does not, such as by the memory of a cgroup. It is called
+	// for each configuration. nil, or 0: no bound but the default.
+	BufferLimit func() int64
 
 	// Program is the absolute path of the program that Upgrade starts, and Args
 	// are its arguments. "": upgrades are refused.

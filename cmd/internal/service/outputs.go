@@ -26,14 +26,14 @@ type adminServers struct {
 	control *admin.Control
 }
 
-// open opens those that a names.
-func (o *adminServers) open(a config.Admin, from *Inheritance, log *slog.Logger) (err error) {
-	if a.Address.IsValid() {
-		if o.http, err = admin.Listen(a.Address.String(), from.socket(adminKey(a.Address))); err != nil {
+// open opens those that b has.
+func (o *adminServers) open(b *config.Built, from *Inheritance, log *slog.Logger) (err error) {
+	if b.Admin.IsValid() {
+		if o.http, err = admin.Listen(b.Admin.String(), from.socket(adminKey(b.Admin))); err != nil {
 			return err
 		}
 	}
-	if a.Socket != "" {
+	if a := &b.Config.Admin; a.Socket != "" {
 		o.control, err = admin.ListenControl(a.Socket, a.Group, from.socket(controlKey(a.Socket)), log)
 	}
 	return err
@@ -49,7 +49,7 @@ func (o *adminServers) serve(s *Service) {
 	}
 }
 
-func (o *adminServers) logStart(log *slog.Logger, a config.Admin) {
+func (o *adminServers) logStart(log *slog.Logger, a *config.Admin) {
 	if o.http != nil {
 		log.Info("admin on http://" + o.http.Addr().String())
 	}
@@ -90,12 +90,12 @@ func (s *Service) AdminAddr() net.Addr {
 	return s.servers.http.Addr()
 }
 
-// openAccess opens the access log of file, unless the Service was given one.
-func (s *Service) openAccess(file *config.File) (*accesslog.Log, error) {
+// openAccess opens the access log of c, unless the Service was given one.
+func (s *Service) openAccess(c *config.Config) (*accesslog.Log, error) {
 	if s.opts.Access != nil {
 		return s.opts.Access, nil
 	}
-	return accesslog.Open(file.Log.Access, accesslog.Options{Log: s.log})
+	return accesslog.Open(c.Log.Destination(), accesslog.Options{Log: s.log})
 }
 
 // closeOutputs closes the outputs that depend on the engine, as far as they can

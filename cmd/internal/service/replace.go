@@ -25,18 +25,18 @@ func (s *Service) Reload() error {
 		if s.opts.Load == nil {
 			return ErrNoLoad
 		}
-		file, err := s.opts.Load()
+		c, err := s.opts.Load()
 		if err != nil {
 			return err
 		}
-		return s.replace(file)
+		return s.replace(c)
 	})
 }
 
-// Replace serves file from now on. Connections go on. On an error, which it has
-// logged, nothing has changed.
-func (s *Service) Replace(file *config.File) error {
-	return s.change(func() error { return s.replace(file) })
+// Replace checks c and serves it from now on. Connections go on. On an error,
+// which it has logged, nothing has changed.
+func (s *Service) Replace(c *config.Config) error {
+	return s.change(func() error { return s.replace(c) })
 }
 
 // change runs f, which changes what is served, unless nothing may be changed.
@@ -70,35 +70,24 @@ func (s *Service) mayChange() error {
 
 // replace does what may fail first; what comes after that cannot fail.
 // s.changing is held.
-func (s *Service) replace(file *config.File) error {
+func (s *Service) replace(c *config.Config) error {
+	warnings, err := check(c)
+	if err != nil {
+		return err
+	}
 	resolver := s.resolver
-	if !reflect.DeepEqual(file.DNS, s.file.DNS) {
-		resolver = resolve.New(file.DNS)
+	if dns := c.DNS.Config(); !reflect.DeepEqual(dns, s.now.Config.DNS.Config()) {
+		resolver = resolve.New(dns)
 	}
 	undo := resolver.Begin()
-	defer func() {
-		if s.file != file {
-			undo()
-		}
-	}()
-	cfg, err := build(file, resolver)
+	next, err := s.serveNew(c, resolver)
 	if err != nil {
+		undo()
 		return err
 	}
-	out, err := s.openOutputs(file)
-	if err != nil {
-		return err
-	}
-	if err := s.serve(file, cfg); err != nil {
-		out.discard()
-		return err
-	}
-	s.removed(file, s.cfg, cfg)
-	s.setSessions(file)
-	s.events.setTeller(file.Notify)
-	s.replaceOutputs(file, out)
-	s.logReplaced(file, cfg)
-	s.file, s.cfg, s.resolver = file, cfg, resolver
+	s.logWarnings(warnings)
+	s.logReplaced(next)
+	s.now, s.resolver = next, resolver
 	select {
 	case s.renamed <- struct{}{}:
 	default: // the change before has not been noticed yet
@@ -106,19 +95,40 @@ func (s *Service) replace(file *config.File) error {
 	return nil
 }
 
-// serve makes the engine serve cfg, and watches the servers in it.
-func (s *Service) serve(file *config.File, cfg *l4.Config) error {
-	handlers, err := s.ends.prepare(file, cfg)
+// serveNew builds c and serves it, with the outputs that it has.
+func (s *Service) serveNew(c *config.Config, resolver *resolve.Resolver) (*config.Built, error) {
+	next, err := s.build(c, resolver)
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.openOutputs(next)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.serve(next); err != nil {
+		out.discard()
+		return nil, err
+	}
+	s.removed(next)
+	s.setSessions(next)
+	s.events.setTeller(c.Notify.Config())
+	s.replaceOutputs(next, out)
+	return next, nil
+}
+
+// serve makes the engine serve next, and watches the servers in it.
+func (s *Service) serve(next *config.Built) error {
+	handlers, err := s.ends.prepare(next)
 	if err != nil {
 		return err
 	}
-	s.adoptServers(cfg)
-	next := watch(file.Health(cfg), s.clock, s.events, s.watchers.Load())
-	next.decide(context.Background())
-	old := s.watchers.Swap(next)
-	if err := s.engine.Reload(cfg); err != nil {
+	s.adoptServers(next.Engine)
+	watching := watch(next.Pools, s.clock, s.events, s.watchers.Load())
+	watching.decide(context.Background())
+	old := s.watchers.Swap(watching)
+	if err := s.engine.Reload(next.Engine); err != nil {
 		s.watchers.Store(old)
-		next.close()
+		watching.close()
 		handlers.discard()
 		return err
 	}
@@ -131,7 +141,7 @@ func (s *Service) serve(file *config.File, cfg *l4.Config) error {
 // in common with the present ones.
 func (s *Service) adoptServers(cfg *l4.Config) {
 	old := map[string]*balancer.Pool{}
-	for _, p := range s.cfg.Pools() {
+	for _, p := range s.now.Engine.Pools() {
 		old[p.Balancer.Name()] = p.Balancer
 	}
 	for _, p := range cfg.Pools() {
@@ -141,16 +151,13 @@ func (s *Service) adoptServers(cfg *l4.Config) {
 	}
 }
 
-// logReplaced logs the warnings of file, and what a replacement cannot change.
-func (s *Service) logReplaced(file *config.File, cfg *l4.Config) {
-	for _, w := range file.Warnings {
-		s.log.Warn(w.Error())
-	}
-	if n := cfg.Loops; n != s.cfg.Loops {
+// logReplaced logs what is new, and what a replacement cannot change.
+func (s *Service) logReplaced(next *config.Built) {
+	cfg, was := next.Engine, map[string]bool{}
+	if cfg.Loops != s.now.Engine.Loops {
 		s.log.Warn("a changed number of loops takes effect at the next start", "loops", s.engine.Loops())
 	}
-	was := map[string]bool{}
-	for _, ln := range s.cfg.Listeners {
+	for _, ln := range s.now.Engine.Listeners {
 		was[ln.Key()] = true
 	}
 	for i, addr := range s.engine.Addrs() {
@@ -158,5 +165,5 @@ func (s *Service) logReplaced(file *config.File, cfg *l4.Config) {
 			s.log.Info("listening on "+addr.String(), "listener", ln.Name)
 		}
 	}
-	s.log.Info("reloaded", "file", file.Path, "connections", s.engine.Active())
+	s.log.Info("reloaded", "file", next.Config.Path, "connections", s.engine.Active())
 }

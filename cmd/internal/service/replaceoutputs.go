@@ -18,37 +18,38 @@ type newOutputs struct {
 	keep      bool // the path of control was in use before: its file stays whatever becomes of control
 }
 
-// openOutputs opens what file wants opened. An access log that is a file is
+// openOutputs opens what next wants opened. An access log that is a file is
 // opened anew in any case, because it may have been renamed for rotation.
-func (s *Service) openOutputs(file *config.File) (*newOutputs, error) {
+func (s *Service) openOutputs(next *config.Built) (*newOutputs, error) {
 	out := &newOutputs{}
 	var err error
-	if s.opts.Access == nil && (file.Log.Access != s.file.Log.Access || file.Log.IsFile()) {
+	was, c := s.now.Config, next.Config
+	if s.opts.Access == nil && (c.Log.Destination() != was.Log.Destination() || c.Log.IsFile()) {
 		out.newAccess = true
-		if out.access, err = s.openAccess(file); err != nil {
+		if out.access, err = s.openAccess(c); err != nil {
 			return nil, err
 		}
 	}
-	if a := file.Admin.Address; a.IsValid() && a != s.file.Admin.Address {
+	if a := next.Admin; a.IsValid() && a != s.now.Admin {
 		if out.admin, err = admin.Listen(a.String(), nil); err != nil {
 			out.close()
 			return nil, err
 		}
 	}
-	if a := file.Admin; a.Socket != "" && (a.Socket != s.file.Admin.Socket || a.Group != s.file.Admin.Group) {
+	if a := &c.Admin; a.Socket != "" && (a.Socket != was.Admin.Socket || a.Group != was.Admin.Group) {
 		if out.control, err = s.openControl(a); err != nil {
 			out.close()
 			return nil, err
 		}
-		out.keep = a.Socket == s.file.Admin.Socket
+		out.keep = a.Socket == was.Admin.Socket
 	}
 	return out, nil
 }
 
 // openControl opens the control socket of a. When its path does not change, the
 // present socket's file is replaced and not restored.
-func (s *Service) openControl(a config.Admin) (*admin.Control, error) {
-	if a.Socket != s.file.Admin.Socket {
+func (s *Service) openControl(a *config.Admin) (*admin.Control, error) {
+	if a.Socket != s.now.Config.Admin.Socket {
 		return admin.ListenControl(a.Socket, a.Group, nil, s.log)
 	}
 	f, err := s.servers.control.File()
@@ -80,20 +81,21 @@ func (o *newOutputs) close() {
 
 // replaceOutputs uses what out has instead of what is in use, and closes the
 // latter in the background.
-func (s *Service) replaceOutputs(file *config.File, out *newOutputs) {
+func (s *Service) replaceOutputs(next *config.Built, out *newOutputs) {
 	old := &newOutputs{}
 	if out.newAccess {
 		old.access = s.access.Swap(out.access)
 	}
-	if out.admin != nil || !file.Admin.Address.IsValid() {
+	if out.admin != nil || !next.Admin.IsValid() {
 		old.admin, s.servers.http = s.servers.http, out.admin
 	}
 	if out.admin != nil {
 		out.admin.Serve(s.source())
 	}
-	if path := s.file.Admin.Socket; out.control != nil || file.Admin.Socket == "" {
+	socket := next.Config.Admin.Socket
+	if out.control != nil || socket == "" {
 		old.control, s.servers.control = s.servers.control, out.control
-		if old.control != nil && path == file.Admin.Socket {
+		if old.control != nil && socket == s.now.Config.Admin.Socket {
 			old.control.Keep()
 		}
 	}

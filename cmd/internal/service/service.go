@@ -27,7 +27,7 @@ type Service struct {
 	lost      atomic.Uint64                 // lines that closed access logs have dropped
 	engine    *l4.Engine
 	closer    closer
-	policies  atomic.Pointer[map[string]config.Sessions] // by pool
+	policies  atomic.Pointer[map[string]*config.Sessions] // by pool
 	ends      *terminators
 	started   time.Time
 	draining  atomic.Bool
@@ -38,48 +38,47 @@ type Service struct {
 	successor int // process ID; valid once replaced is closed
 
 	changing sync.Mutex // held by a replacement and by an upgrade; guards what follows
-	file     *config.File
-	cfg      *l4.Config
+	now      *config.Built
 	resolver *resolve.Resolver
 	stop     context.CancelFunc // ends what runs in the background
 	servers  adminServers
 }
 
-// Start serves file, or leaves nothing open and returns why. The listeners are bound
+// Start checks c and serves it, or leaves nothing open and returns why. The listeners are bound
 // before the admin address, so that a process that may bind neither reports the
 // listener. No connection is served before everything is open.
-func Start(file *config.File, opts Options) (*Service, error) {
+func Start(c *config.Config, opts Options) (*Service, error) {
 	opts = opts.withDefaults()
-	s, err := start(file, opts)
+	s, err := start(c, opts)
 	if err != nil {
 		closeWithin(flushTimeout, func(ctx context.Context) { _ = opts.Access.Close(ctx) })
 	}
 	return s, err
 }
 
-func start(file *config.File, opts Options) (*Service, error) {
+func start(c *config.Config, opts Options) (*Service, error) {
 	from := opts.Inherited
-	for _, w := range file.Warnings {
-		opts.Log.Warn(w.Error())
-	}
-	resolver := resolve.New(file.DNS)
-	cfg, err := build(file, resolver)
-	if err != nil {
-		return nil, err
-	}
 	begun := time.Now().Add(-from.clock())
 	s := &Service{
-		opts: opts, log: opts.Log, file: file, cfg: cfg, resolver: resolver, started: time.Now(),
+		opts: opts, log: opts.Log, resolver: resolve.New(c.DNS.Config()), started: time.Now(),
 		replaced: make(chan struct{}), renamed: make(chan struct{}, 1),
 		clock: func() time.Duration { return time.Since(begun) },
 	}
-	access, err := s.openAccess(file)
+	warnings, err := check(c)
+	if err != nil {
+		return nil, err
+	}
+	s.logWarnings(warnings)
+	if s.now, err = s.build(c, s.resolver); err != nil {
+		return nil, err
+	}
+	access, err := s.openAccess(c)
 	if err != nil {
 		return nil, err
 	}
 	s.access.Store(access)
-	s.setSessions(file)
-	s.events = newEvents(file.Notify, s.log)
+	s.setSessions(s.now)
+	s.events = newEvents(c.Notify.Config(), s.log)
 	if err = s.open(from); err != nil {
 		s.stopWatching()
 		s.closeOutputs(flushTimeout)
@@ -94,7 +93,7 @@ func (s *Service) open(from *Inheritance) error {
 	if err := s.startEngine(from); err != nil {
 		return err
 	}
-	err := s.servers.open(s.file.Admin, from, s.log)
+	err := s.servers.open(s.now, from, s.log)
 	if err == nil {
 		err = from.take(s)
 	}
@@ -106,15 +105,15 @@ func (s *Service) open(from *Inheritance) error {
 
 // startEngine begins to watch the servers, and opens the listeners.
 func (s *Service) startEngine(from *Inheritance) (err error) {
-	from.informPools(s.cfg)
-	s.watchers.Store(watch(s.file.Health(s.cfg), s.clock, s.events, nil))
+	from.informPools(s.now.Engine)
+	s.watchers.Store(watch(s.now.Pools, s.clock, s.events, nil))
 	s.watchers.Load().decide(context.Background())
-	s.ends = s.newTerminators(cmp.Or(s.cfg.Loops, l4.DefaultLoops()))
-	handlers, err := s.ends.prepare(s.file, s.cfg)
+	s.ends = s.newTerminators(cmp.Or(s.now.Engine.Loops, l4.DefaultLoops()))
+	handlers, err := s.ends.prepare(s.now)
 	if err != nil {
 		return err
 	}
-	s.engine, err = l4.Prepare(s.cfg, l4.Hooks{
+	s.engine, err = l4.Prepare(s.now.Engine, l4.Hooks{
 		Log: s.log, Now: s.clock,
 		Record:  func(r *l4.Record) { s.access.Load().Add(r) },
 		Outcome: func(sv *balancer.Server, r l4.Reason, _ time.Duration) { s.watchers.Load().outcome(sv, r) },
@@ -142,14 +141,14 @@ func (s *Service) run() {
 // connections that fit may be less than the configuration expects.
 func (s *Service) logStart() {
 	for i, addr := range s.engine.Addrs() {
-		s.log.Info("listening on "+addr.String(), "listener", s.cfg.Listeners[i].Name)
+		s.log.Info("listening on "+addr.String(), "listener", s.now.Engine.Listeners[i].Name)
 	}
-	s.servers.logStart(s.log, s.file.Admin)
+	s.servers.logStart(s.log, &s.now.Config.Admin)
 	for _, name := range s.resolver.Missing() {
 		s.log.Warn("a name cannot be looked up, its servers are down until it can", "name", name)
 	}
 	limit := s.engine.Stats().MaxConnections
-	if configured := s.cfg.Limits.Connections; int64(configured) > limit {
+	if configured := s.now.Engine.Limits.Connections; int64(configured) > limit {
 		s.log.Warn("limits.connections is more than the descriptors carry (ulimit -n, LimitNOFILE)", "connections", limit, "configured", configured)
 	}
 	s.opts.Manager(managerReady)
@@ -165,7 +164,7 @@ func (s *Service) Addrs() []socket.Addr { return s.engine.Addrs() }
 func (s *Service) Pools() (all []*balancer.Pool) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	for _, p := range s.cfg.Pools() {
+	for _, p := range s.now.Engine.Pools() {
 		all = append(all, p.Balancer)
 	}
 	return all

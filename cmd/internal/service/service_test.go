@@ -2,7 +2,6 @@ package service_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -52,7 +51,7 @@ func ask(t testing.TB, address string) string {
 // TestServiceServesAndReplacesAConfiguration: a configuration that was made in
 // Go code is served, and another one replaces it on the same listener.
 func TestServiceServesAndReplacesAConfiguration(t *testing.T) {
-	s, err := service.Start(plain(t, greeter(t, "one")), service.Options{})
+	s, err := service.Start(plain(greeter(t, "one")), service.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +60,7 @@ func TestServiceServesAndReplacesAConfiguration(t *testing.T) {
 	if got := ask(t, address); got != "one" {
 		t.Errorf("got %q, want one", got)
 	}
-	if err := s.Replace(plain(t, greeter(t, "two"))); err != nil {
+	if err := s.Replace(plain(greeter(t, "two"))); err != nil {
 		t.Fatal(err)
 	}
 	if got := ask(t, address); got != "two" {
@@ -80,13 +79,13 @@ func TestReplaceThatFailsChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	s, err := service.Start(plain(t, greeter(t, "one")), service.Options{})
+	s, err := service.Start(plain(greeter(t, "one")), service.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	address := s.Addrs()[0]
-	if err := s.Replace(plainAt(t, taken.Addr().String(), greeter(t, "two"))); err == nil {
+	if err := s.Replace(plainAt(taken.Addr().String(), greeter(t, "two"))); err == nil {
 		t.Error("an address that is in use was accepted")
 	}
 	if got := s.Addrs()[0]; got != address {
@@ -100,7 +99,7 @@ func TestReplaceThatFailsChangesNothing(t *testing.T) {
 // TestDrainWaitsForConnections: Drain ends with the last connection, and after
 // it changes are refused.
 func TestDrainWaitsForConnections(t *testing.T) {
-	s, err := service.Start(plain(t, greeter(t, "one")), service.Options{})
+	s, err := service.Start(plain(greeter(t, "one")), service.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +107,7 @@ func TestDrainWaitsForConnections(t *testing.T) {
 	if closed, err := s.Drain(context.Background()); closed != 0 || err != nil {
 		t.Errorf("closed %d connections, %v", closed, err)
 	}
-	if err := s.Replace(plain(t, "127.0.0.1:1")); err != service.ErrDraining {
+	if err := s.Replace(plain("127.0.0.1:1")); err != service.ErrDraining {
 		t.Errorf("a change after the drain: %v, want %v", err, service.ErrDraining)
 	}
 	if err := s.Upgrade(); err != service.ErrDraining {
@@ -116,15 +115,24 @@ func TestDrainWaitsForConnections(t *testing.T) {
 	}
 }
 
-// plain is a plain TCP listener with one server.
-func plain(t testing.TB, server string) *config.File { return plainAt(t, "127.0.0.1:0", server) }
+// plain is a plain TCP listener with one server. It is made in Go code, without
+// a file: this is what a controller does.
+func plain(server string) *config.Config { return plainAt("127.0.0.1:0", server) }
 
-func plainAt(t testing.TB, address, server string) *config.File {
-	t.Helper()
-	file, err := config.Parse("test", []byte(fmt.Sprintf(
-		"listeners: [{address: %q, name: plain, pool: p}]\npools: {p: {servers: [%q]}}\nlog: {access: off}\n", address, server)))
-	if err != nil {
-		t.Fatal(err)
+func plainAt(address, server string) *config.Config {
+	return &config.Config{
+		Listeners: []*config.Listener{{Name: "plain", Address: address, Pool: config.To("p")}},
+		Pools:     []*config.Pool{{Name: "p", Servers: []*config.Server{{Address: server}}}},
+		Log:       config.Log{Access: "off"},
 	}
-	return file
+}
+
+// TestServiceRefusesWhatIsWrong: a configuration with mistakes is not served,
+// and says what they are without a file to point at.
+func TestServiceRefusesWhatIsWrong(t *testing.T) {
+	c := plain("10.0.0.1:443")
+	c.Listeners[0].Pool = config.To("q")
+	if _, err := service.Start(c, service.Options{}); err == nil || err.Error() != `listener plain: there is no pool "q"` {
+		t.Errorf("got %v", err)
+	}
 }

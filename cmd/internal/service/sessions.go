@@ -43,8 +43,8 @@ func (s *Service) closeRoute(r routeName, p l4.Pace) {
 // checks fail.
 func (s *Service) serverDown(sv *balancer.Server) {
 	pool := sv.Pool().Name()
-	if p := s.sessions()[pool]; p.CloseDown {
-		go s.closeServer(pool, sv.Name(), "it is down", p.Pace)
+	if p := s.sessions()[pool]; p != nil && p.CloseDown {
+		go s.closeServer(pool, sv.Name(), "it is down", p.Pace())
 	}
 }
 
@@ -56,8 +56,8 @@ func (s *Service) serverBack(sv *balancer.Server) {
 	}
 	pool := sv.Pool()
 	s.closer.end(fullName(pool.Name(), sv.Name()))
-	if p := s.sessions()[pool.Name()]; p.Rebalance {
-		go s.rebalance(sv, p.Pace)
+	if p := s.sessions()[pool.Name()]; p != nil && p.Rebalance {
+		go s.rebalance(sv, p.Pace())
 	}
 }
 
@@ -85,11 +85,12 @@ func (s *Service) rebalance(sv *balancer.Server, p l4.Pace) {
 	s.log.Info("brought clients back", "pool", pool.Name(), "server", sv.Name(), closed(ctx, n))
 }
 
-// removed does what the file says about the connections of servers and of
-// routes that are in it no more. old is what was served before.
-func (s *Service) removed(file *config.File, old, cfg *l4.Config) {
-	policies, before := file.Sessions(), s.sessions()
-	policy := func(pool string) config.Sessions {
+// removed does what the configuration says about the connections of servers and
+// of routes that next does not have.
+func (s *Service) removed(next *config.Built) {
+	old, cfg := s.now.Engine, next.Engine
+	policies, before := sessionsOf(next), s.sessions()
+	policy := func(pool string) *config.Sessions {
 		if p, ok := policies[pool]; ok {
 			return p
 		}
@@ -100,8 +101,8 @@ func (s *Service) removed(file *config.File, old, cfg *l4.Config) {
 		s.closer.end(fullName(name.pool, name.server))
 	}
 	for _, name := range gone {
-		if p := policy(name.pool); p.CloseRemoved {
-			go s.closeServer(name.pool, name.server, "it is not configured any more", p.Pace)
+		if p := policy(name.pool); p != nil && p.CloseRemoved {
+			go s.closeServer(name.pool, name.server, "it is not configured any more", p.Pace())
 		}
 	}
 	left, again := difference(routeNames(old), routeNames(cfg))
@@ -109,8 +110,8 @@ func (s *Service) removed(file *config.File, old, cfg *l4.Config) {
 		s.closer.end(name.String())
 	}
 	for _, name := range left {
-		if p := policy(name.pool); p.CloseRemoved {
-			go s.closeRoute(name, p.Pace)
+		if p := policy(name.pool); p != nil && p.CloseRemoved {
+			go s.closeRoute(name, p.Pace())
 		}
 	}
 }
@@ -168,15 +169,23 @@ func routeNames(cfg *l4.Config) map[routeName]bool {
 	return all
 }
 
-// sessions is what the file says about connections that there are, by pool.
-func (s *Service) sessions() map[string]config.Sessions {
+// sessions is what the configuration says about open connections, by pool.
+func (s *Service) sessions() map[string]*config.Sessions {
 	if m := s.policies.Load(); m != nil {
 		return *m
 	}
 	return nil
 }
 
-func (s *Service) setSessions(f *config.File) {
-	m := f.Sessions()
+func (s *Service) setSessions(b *config.Built) {
+	m := sessionsOf(b)
 	s.policies.Store(&m)
+}
+
+func sessionsOf(b *config.Built) map[string]*config.Sessions {
+	all := map[string]*config.Sessions{}
+	for _, p := range b.Config.Pools {
+		all[p.Name] = &p.Sessions
+	}
+	return all
 }

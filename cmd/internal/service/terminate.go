@@ -2,7 +2,6 @@ package service
 
 import (
 	"log/slog"
-	"reflect"
 	"runtime"
 	"sync"
 
@@ -43,14 +42,14 @@ type served struct {
 	fresh   []*terminator
 }
 
-// prepare sets the handlers of cfg. Routes that say what they said before keep
+// prepare sets the handlers of b. Routes that say what they said before keep
 // theirs, and with it the connections to their servers. It ends with a call of
 // commit or of discard.
-func (t *terminators) prepare(file *config.File, cfg *l4.Config) (*served, error) {
+func (t *terminators) prepare(b *config.Built) (*served, error) {
 	next := &served{of: t, running: map[string]*terminator{}, sending: map[string]*terminate.Redirector{}, routes: map[*terminator]*l4.Route{}}
-	for _, x := range file.Terminations(cfg) {
+	for _, x := range b.Terminations {
 		by := t.running[x.Key]
-		if by == nil || !reflect.DeepEqual(by.settings, x.Settings) {
+		if by == nil || !by.settings.Equal(x.Settings) {
 			var err error
 			if by, err = t.begin(x); err != nil {
 				next.discard()
@@ -64,7 +63,7 @@ func (t *terminators) prepare(file *config.File, cfg *l4.Config) (*served, error
 			next.routes[by] = r
 		}
 	}
-	for ln, port := range file.Redirects(cfg) {
+	for ln, port := range b.Redirects {
 		r := t.sending[ln.Name]
 		if r == nil || r.Port() != port {
 			r = terminate.NewRedirector(port)

@@ -21,6 +21,7 @@ import (
 // terminator serves a route.
 type terminator struct {
 	settings *config.Terminate
+	names    []string // server names, for ACME
 	name     admin.RouteName
 	expires  func() time.Time // when the first of its certificates ends; nil: it has none of its own
 	server   *terminate.Server
@@ -64,10 +65,11 @@ func (r redirector) Handle(h *l4.Handled) { r.Serve(h) }
 func (t *terminators) begin(of config.Termination) (*terminator, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s := of.Settings
-	x := &terminator{settings: s, name: nameOf(of), stop: stop}
+	stripRequest, stripResponse := s.Strip()
+	x := &terminator{settings: s, names: of.Names, name: nameOf(of), stop: stop}
 	cfg := terminate.Config{
-		Profile: s.Profile, Gate: t.gate, Raw: s.Raw, HSTS: s.HSTS,
-		StripRequest: s.Strip[0], StripResponse: s.Strip[1], Limits: s.Limits, Log: t.log,
+		Profile: cmp.Or(s.Profile, terminate.Intermediate), Gate: t.gate, Raw: s.Raw, HSTS: s.HSTS,
+		StripRequest: stripRequest, StripResponse: stripResponse, Limits: s.Limits(), Log: t.log,
 		Report: func(r *terminate.Request) {
 			t.counts.count(x.name, r)
 			t.report(r)
@@ -89,7 +91,7 @@ func (t *terminators) begin(of config.Termination) (*terminator, error) {
 func (t *terminators) addCertificates(ctx context.Context, cfg *terminate.Config, x *terminator) error {
 	s := x.settings
 	if s.ACME != nil {
-		m, err := acmeManager(s.ACME)
+		m, err := acmeManager(s.ACME, x.names)
 		if err != nil {
 			return err
 		}
@@ -98,7 +100,7 @@ func (t *terminators) addCertificates(ctx context.Context, cfg *terminate.Config
 	if len(s.Certificates) == 0 {
 		return nil
 	}
-	f, err := terminate.FollowCertificates(s.Certificates)
+	f, err := terminate.FollowCertificates(s.Pairs())
 	if err != nil {
 		return err
 	}
@@ -110,9 +112,9 @@ func (t *terminators) addCertificates(ctx context.Context, cfg *terminate.Config
 }
 
 // acmeManager returns what asks the authority for certificates.
-func acmeManager(a *config.ACME) (*autocert.Manager, error) {
+func acmeManager(a *config.ACME, names []string) (*autocert.Manager, error) {
 	m := &autocert.Manager{
-		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(a.Cache), HostPolicy: autocert.HostWhitelist(a.Names...), Email: a.Email,
+		Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(a.Cache), HostPolicy: autocert.HostWhitelist(names...), Email: a.Email,
 		Client: &acme.Client{DirectoryURL: cmp.Or(a.Directory, autocert.DefaultACMEDirectory), UserAgent: "culvert"},
 	}
 	if a.Roots == "" {
@@ -136,7 +138,7 @@ func (t *terminators) addPreauth(ctx context.Context, cfg *terminate.Config, x *
 	if p == nil {
 		return nil
 	}
-	exempt, err := terminate.NewExemptions(p.BasePath, p.Exempt)
+	exempt, err := p.Exemptions()
 	if err != nil {
 		return err
 	}
@@ -162,8 +164,8 @@ func (t *terminators) addClients(ctx context.Context, cfg *terminate.Config, x *
 	if err != nil {
 		return err
 	}
-	cfg.Clients = &terminate.CertPolicy{Authorities: f.Get, Optional: c.Optional, Strict: c.Strict, Unauthorized: c.Unauthorized}
-	cfg.CertHeaders = c.Headers
+	cfg.Clients = &terminate.CertPolicy{Authorities: f.Get, Optional: c.Optional, Strict: c.Handshake, Unauthorized: c.Unauthorized()}
+	cfg.CertHeaders = c.HeaderNames()
 	said := t.changed("authorities of client certificates", c.CA)
 	x.follow = append(x.follow, func() {
 		f.Watch(ctx, func(err error) {

@@ -67,7 +67,7 @@ func (s *Service) handOverTo(g *upgrade.Giver) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	offer := upgrade.Offer{Clock: s.clock(), At: socket.Monotonic(), Pools: legacies(s.cfg)}
+	offer := upgrade.Offer{Clock: s.clock(), At: socket.Monotonic(), Pools: legacies(s.now.Engine)}
 	keep, err := g.Offer(offer, sockets)
 	if err != nil {
 		return 0, err
@@ -82,7 +82,7 @@ func (s *Service) handOverTo(g *upgrade.Giver) (int, error) {
 		frozen.Thaw()
 		return 0, err
 	}
-	if s.servers.control != nil && keep[controlKey(s.file.Admin.Socket)] {
+	if s.servers.control != nil && keep[controlKey(s.now.Config.Admin.Socket)] {
 		s.servers.control.Keep() // before anything here can close it
 	}
 	frozen.Leave()
@@ -110,11 +110,11 @@ func (s *Service) adminSockets(sockets map[string][]int) (files []*os.File, err 
 	}
 	if s.servers.http != nil {
 		f, failed := s.servers.http.File()
-		err = add(adminKey(s.file.Admin.Address), f, failed)
+		err = add(adminKey(s.now.Admin), f, failed)
 	}
 	if s.servers.control != nil {
 		f, failed := s.servers.control.File()
-		err = errors.Join(err, add(controlKey(s.file.Admin.Socket), f, failed))
+		err = errors.Join(err, add(controlKey(s.now.Config.Admin.Socket), f, failed))
 	}
 	return files, err
 }
@@ -172,7 +172,7 @@ func (s *Service) finishHandled() {
 		return
 	}
 	s.ends.retire()
-	timeout := s.file.DrainTimeout
+	timeout := s.now.Config.Drain()
 	s.log.Info("connections whose TLS ends in this process stay with it", "connections", n, "timeout", timeout)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

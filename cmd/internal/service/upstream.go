@@ -39,10 +39,10 @@ func towards(e *config.Encrypt) *tls.Config {
 	if e.Roots != "" {
 		c.RootCAs, _ = terminate.LoadRoots(e.Roots)
 	}
-	if e.Identity.Certificate == "" {
+	if e.Identity == nil {
 		return c
 	}
-	if f, err := terminate.FollowCertificates([]terminate.KeyPair{e.Identity}); err == nil {
+	if f, err := terminate.FollowCertificates([]terminate.KeyPair{e.Identity.Files()}); err == nil {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return f.Get().First(), nil }
 	}
 	return c

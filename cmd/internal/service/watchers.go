@@ -29,12 +29,12 @@ type poolWatch struct {
 
 // watch begins to probe, and to judge servers by their connections. What old,
 // which may be nil, knows of servers that are still there is known further on.
-func watch(pools []config.PoolHealth, clock func() time.Duration, e *events, old *watchers) *watchers {
+func watch(pools []*config.BuiltPool, clock func() time.Duration, e *events, old *watchers) *watchers {
 	w := &watchers{clock: clock, events: e, ejectors: map[*balancer.Server]*health.Ejector{}, byPool: map[string]*poolWatch{}}
 	for _, p := range pools {
 		var was poolWatch
-		if old != nil && old.byPool[p.Pool.Balancer.Name()] != nil {
-			was = *old.byPool[p.Pool.Balancer.Name()]
+		if old != nil && old.byPool[p.Balancer.Name()] != nil {
+			was = *old.byPool[p.Balancer.Name()]
 		}
 		w.add(p, was)
 	}
@@ -42,13 +42,13 @@ func watch(pools []config.PoolHealth, clock func() time.Duration, e *events, old
 }
 
 // add watches a pool. What nobody watches any more is forgotten.
-func (w *watchers) add(p config.PoolHealth, was poolWatch) {
-	servers, now := p.Pool.Balancer.Servers(), &poolWatch{}
+func (w *watchers) add(p *config.BuiltPool, was poolWatch) {
+	servers, now := p.Balancer.Servers(), &poolWatch{}
 	markUnresolved(p.Pool, w.clock())
-	w.byPool[p.Pool.Balancer.Name()] = now
-	w.pools = append(w.pools, p.Pool.Balancer)
+	w.byPool[p.Balancer.Name()] = now
+	w.pools = append(w.pools, p.Balancer)
 	if p.Ejection != nil {
-		j := health.NewEjector(p.Pool.Balancer, *p.Ejection, w.clock, w.events.ejected, was.ejector)
+		j := health.NewEjector(p.Balancer, *p.Ejection, w.clock, w.events.ejected, was.ejector)
 		now.ejector = j
 		for _, s := range servers {
 			w.ejectors[s] = j
@@ -88,10 +88,10 @@ func markUnresolved(p *l4.Pool, now time.Duration) {
 
 // subjects are the servers of p but for those that are down by the file, or
 // have no address.
-func subjects(p config.PoolHealth) []health.Subject {
+func subjects(p *config.BuiltPool) []health.Subject {
 	var all []health.Subject
 	d := l4.NewDialer(p.Pool, l4.ProxyInherit)
-	for _, s := range p.Pool.Balancer.Servers() {
+	for _, s := range p.Balancer.Servers() {
 		if s.Causes()&(balancer.Configured|balancer.Unresolved) == 0 {
 			all = append(all, health.Subject{
 				Server: s, Dial: d.Probe(s, p.Probes.Port),

@@ -3,7 +3,7 @@ package yaml
 import (
 	"github.com/goccy/go-yaml/ast"
 
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 )
 
 // Kinds whose values are mappings, or lists of them.

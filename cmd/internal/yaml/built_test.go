@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"culvert/balancer"
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/resolve"
 	"culvert/l4"
 )

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"culvert/balancer"
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/notify"
 	"culvert/cmd/internal/resolve"
 	"culvert/l4"

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 	"culvert/health"
 )
 

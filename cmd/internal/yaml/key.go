@@ -3,7 +3,7 @@ package yaml
 import (
 	"github.com/goccy/go-yaml/ast"
 
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 )
 
 // A key is a key of a mapping that fills a T: one row of the reference.

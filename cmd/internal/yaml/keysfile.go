@@ -8,7 +8,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"culvert/cmd/internal/accesslog"
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 	"culvert/cmd/internal/resolve"
 	"culvert/l4"
 )

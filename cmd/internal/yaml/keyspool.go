@@ -7,7 +7,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"culvert/balancer"
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 	"culvert/l4"
 )
 

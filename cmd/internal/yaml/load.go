@@ -27,7 +27,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 )
 
 // MaxSize is the largest file that Load reads, in bytes: room for some hundred

@@ -6,7 +6,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
 
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 )
 
 // A decoder turns the nodes of a file into values. Its methods read one node

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"culvert/balancer"
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 	"culvert/health"
 	"culvert/l4"
 )

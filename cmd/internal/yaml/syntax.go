@@ -8,7 +8,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/token"
 
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 )
 
 // syntaxErrors turns an error of parseYAML into ours.

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	config "culvert/cmd/internal/model"
+	"culvert/cmd/internal/config"
 	"culvert/l4"
 	"culvert/l4/terminate"
 )
