@@ -46,7 +46,7 @@ func (m *mapping[T]) schema() object {
 
 func (k *key[T]) schema() object {
 	s := k.value.schema()
-	text := plain(k.meaning)
+	text := strings.TrimSuffix(plain(k.meaning), ".") + "."
 	if k.def != "" {
 		text += " Default: " + plain(k.def) + "."
 	}
