@@ -25,6 +25,9 @@ var arrows = map[string][]string{
 	"l4/authority": {},
 	"l4/terminate": {"sniff", "balancer", "l4/socket"},
 
+	"cmd/internal/config": {"balancer", "cmd/internal/accesslog", "cmd/internal/notify", "cmd/internal/resolve", "health", "l4", "l4/socket", "l4/terminate", "sniff"},
+	"cmd/internal/yaml":   {"balancer", "cmd/internal/accesslog", "cmd/internal/config", "cmd/internal/resolve", "health", "l4", "l4/socket", "l4/terminate", "sniff"},
+
 	"l4/terminate/mattermosttest": {},
 	"l4/internal/program":         {},
 
