@@ -19,10 +19,20 @@ import (
 	"culvert/balancer"
 )
 
-// deadly is a server that takes requests and dies before it answers.
+// readWhole reads a request to the end of its body: a request of which no body
+// was sent may go to another server.
+func readWhole(r *bufio.Reader) error {
+	q, err := http.ReadRequest(r)
+	if err == nil {
+		_, err = io.Copy(io.Discard, q.Body)
+	}
+	return err
+}
+
+// deadly is a server that reads whole requests and closes before it answers.
 func deadly(t *testing.T, requests *atomic.Int64) (addr string) {
 	return startScript(t, func(c net.Conn, r *bufio.Reader) {
-		if _, err := readHead(r); err == nil {
+		if err := readWhole(r); err == nil {
 			requests.Add(1)
 		}
 	})
@@ -32,11 +42,11 @@ func deadly(t *testing.T, requests *atomic.Int64) (addr string) {
 // on the second.
 func moribund(t *testing.T, second *atomic.Int64) (addr string) {
 	return startScript(t, func(c net.Conn, r *bufio.Reader) {
-		if _, err := readHead(r); err != nil {
+		if err := readWhole(r); err != nil {
 			return
 		}
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-		if _, err := readHead(r); err == nil {
+		if err := readWhole(r); err == nil {
 			second.Add(1)
 		}
 	})
