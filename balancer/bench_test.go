@@ -35,9 +35,9 @@ func clients(n int) []netip.Addr {
 	return list
 }
 
-// A benchmark called reference is the measure of those beside it: a fixed
-// piece of work that no change of the package makes faster or slower.
-// bench/check compares with it in the same run.
+// A benchmark called reference is the baseline of those beside it: a fixed
+// piece of work whose speed does not depend on the package. bench/check
+// compares the others with it in the same run.
 
 // BenchmarkPick's reference hashes the client's address with every server's,
 // as plain rendezvous hashing would.

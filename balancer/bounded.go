@@ -13,11 +13,11 @@ import (
 //
 //	ceil(factor * n * w / W)
 //
-// of them, W being the weight of the members that are up. As the factor
+// of them, W being the total weight of the members that are up. As the factor
 // exceeds 1 some member is always under its bound; if the client has tried
 // all such members, or they are full, the bound is ignored. A bound limits
-// what a server takes on, it ends nothing: when others' connections finish, a
-// server may be left with more than its share.
+// new connections only and closes none: when connections to other servers
+// end, a server may have more than its share.
 type bound int64
 
 const (
@@ -41,11 +41,11 @@ func newBound(factor float64, p Policy) (bound, error) {
 
 func (b bound) on() bool { return b != 0 }
 
-// A share is a bound at one moment: num/den connections for each unit of
-// weight. The zero value bounds nothing.
+// A share is the present value of a bound: num/den connections for each unit
+// of weight. The zero value means no bound.
 type share struct{ num, den int64 }
 
-// share works out the present bound, for one connection more than there are.
+// share returns the present bound, counting the connection being placed.
 func (t *tier) share(panics bool) share {
 	var up int64
 	load := int64(1)
@@ -61,10 +61,10 @@ func (t *tier) share(panics bool) share {
 	return share{num: int64(t.plan.bound) * load, den: boundUnit * up}
 }
 
-// most returns how many connections s may have.
-func (h share) most(s *Server) int64 {
+// maxConns returns how many connections s may have.
+func (h share) maxConns(s *Server) int64 {
 	if h.den == 0 {
-		return s.most
+		return s.maxConns
 	}
-	return min(s.most, (h.num*s.weight+h.den-1)/h.den)
+	return min(s.maxConns, (h.num*s.weight+h.den-1)/h.den)
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// mayHave is the bound by its definition.
+// mayHave computes the bound directly from its definition.
 func mayHave(factor float64, connections int64, s *Server, up int) int64 {
 	milli := int64(factor*1000 + 0.5)
 	num, den := milli*connections*int64(s.Weight()), int64(1000*up)
@@ -37,7 +37,7 @@ func TestBoundedLoadIsNeverExceeded(t *testing.T) {
 						open = open[:len(open)-1]
 						continue
 					}
-					// A crowd behind few addresses.
+					// Many connections from few addresses.
 					client := netip.AddrFrom4([4]byte{10, 0, 0, byte(rnd.IntN(3))})
 					s := mustPick(t, p, client)
 					open = append(open, s)
@@ -50,7 +50,8 @@ func TestBoundedLoadIsNeverExceeded(t *testing.T) {
 	}
 }
 
-// Overflow goes to the client's own next choices, and comes back.
+// Connections beyond the bound go to the client's next choices, and back to
+// its first choice once that has room again.
 func TestBoundedLoadOverflowsInOrder(t *testing.T) {
 	servers := named("a", "b", "c", "d")
 	free := mustPool(t, Config{Servers: servers})
@@ -69,7 +70,7 @@ func TestBoundedLoadOverflowsInOrder(t *testing.T) {
 }
 
 // When only servers at their bound are left to try, they are tried.
-func TestBoundIsIgnoredWhenNobodyIsUnderIt(t *testing.T) {
+func TestBoundIsIgnoredWhenNoServerIsUnderIt(t *testing.T) {
 	for _, policy := range []Policy{ClientAddress, Maglev, NGINXHash} {
 		t.Run(string(policy), func(t *testing.T) {
 			p := mustPool(t, Config{Policy: policy, Servers: named("a", "b", "c"), BoundedLoad: 1.001})
@@ -102,7 +103,7 @@ func TestBoundCountsItsTier(t *testing.T) {
 		mustPick(t, p, c)
 	}
 	for range 1000 {
-		p.Servers()[2].Hold() // a backup, which must not raise the primaries' share
+		p.Servers()[2].Hold() // a backup; must not raise the primaries' share
 	}
 	for _, c := range clients(10) {
 		mustPick(t, p, c)

@@ -8,7 +8,8 @@ import (
 	"culvert/balancer"
 )
 
-// threeServers is a pool whose clients have a server of their own each.
+// threeServers returns a pool with the default policy, which always sends a
+// client to the same server.
 func threeServers() *balancer.Pool {
 	p, err := balancer.New(balancer.Config{
 		Name: "chat",
@@ -19,12 +20,12 @@ func threeServers() *balancer.Pool {
 		},
 	})
 	if err != nil {
-		panic(err) // only a mistake in the Config above
+		panic(err) // the Config above is invalid
 	}
 	return p
 }
 
-// The clock is the caller's: any monotonic duration will do.
+// The caller provides the clock: any monotonic duration.
 var begun = time.Now()
 
 func now() time.Duration { return time.Since(begun) }
@@ -42,8 +43,8 @@ func ExamplePool_Pick() {
 	// Output: chat-2 10.0.0.12:443 1
 }
 
-// A connection that fails over picks again with the same Selection, which
-// leaves out what it has tried.
+// To fail over, a connection picks again with the same Selection, which leaves
+// out the servers already tried.
 func ExamplePool_Pick_failOver() {
 	pool := threeServers()
 	dial := func(address string) bool { return address != "10.0.0.12:443" }
@@ -68,8 +69,8 @@ func ExamplePool_Pick_failOver() {
 	// chat-1 answers
 }
 
-// A new configuration is a new Pool. It adopts the old one, so that counts of
-// connections, and servers that are out of service, stay what they are.
+// A new configuration needs a new Pool. It adopts the old one, which keeps the
+// connection counts and the servers that are out of service.
 func ExamplePool_Adopt() {
 	old := threeServers()
 	old.Servers()[1].Set(balancer.Drained, true, now())

@@ -5,60 +5,62 @@ import (
 	"math/bits"
 )
 
-// Here is the fast way to the member with the highest score, whatever its
-// state. rendezvous.best is the slow one, and says what the result has to be.
+// This file finds the member with the highest score quickly, whatever its
+// state. rendezvous.best is the slow implementation that defines the result.
 //
-// No branch depends on a hash, since the processor would mispredict every
-// other such branch. The times given are what a trick saves a pick among 16
-// members of 4 weights, which takes 90 ns on a 3.85 GHz EPYC (family 26).
+// No branch depends on a hash, since the processor would mispredict half of
+// such branches. The times in comments are what an optimisation saves in a
+// pick among 16 members of 4 weights, which takes 90 ns on a 3.85 GHz EPYC
+// (family 26).
 
-// fewClasses is how many weights first can tell apart; a power of two.
-const fewClasses = 8
+// maxFastClasses is how many different weights first supports; a power of two.
+const maxFastClasses = 8
 
-// ahead is what first reads: all members in the order of their identities, so
-// that one pass hashes them: with enter it saves 30 to 40 ns over a pass for
-// each class.
-type ahead struct {
+// fastTable is the data of first: all members in the order of their
+// identities, so that they are hashed in one pass. Together with enter this
+// saves 30 to 40 ns over one pass per class.
+type fastTable struct {
 	runs []run
-	tops tops // every class's first member, with hash 0
+	tops tops // the first member of each class, with hash 0
 }
 
-// tops are the leaders of the classes.
-type tops [fewClasses]top
+// tops are the members with the highest hash, by class.
+type tops [maxFastClasses]top
 
-// A top is the highest hash in a class, and the slot of the first member that
-// has it.
+// A top is the highest hash in a class, and the slot of the first member with
+// that hash.
 type top struct{ hash, slot uint64 }
 
-// A run is members with identities of one length, which take the same steps
-// of hashing: so the tests for the steps are predicted.
+// A run is a sequence of members whose identities have the same length. They
+// are hashed in the same steps, so the branches on the steps are predicted.
 type run struct {
 	size     uint64 // of the whole input
 	start    uint64 // suffix.start; the same for all if the input is short
-	tail     tail   // the first member's; the others' has as many of each
+	tail     tail   // of the first member; the other tails have the same counts
 	members  []runMember
-	suffixes []suffix // the members', if the input is long
+	suffixes []suffix // of the members, if the input is long
 }
 
 // A runMember is a member and its tail; a short input has at most one word.
-// It takes 48 bytes, where a suffix takes 120.
+// It takes 48 bytes; a suffix takes 120.
 type runMember struct {
 	word, half, byte0, byte1, byte2 uint64
 	slot, class                     uint32
 }
 
-// prepareFirst sets r.ahead from the members in the order of their identities.
+// prepareFirst sets r.fast from the members in the order of their identities.
 func (r *rendezvous) prepareFirst(sorted []*Server) {
 	for i := range r.classes {
-		r.ahead.tops[i].slot = uint64(r.classes[i].members[0].slot)
+		r.fast.tops[i].slot = uint64(r.classes[i].members[0].slot)
 	}
 	for _, s := range sorted {
-		r.ahead.add(newSuffix(s.name), s.slot, r.class(float64(s.weight)))
+		r.fast.add(newSuffix(s.name), s.slot, r.class(float64(s.weight)))
 	}
 }
 
-// add appends a member to the last run, or to a new one if its length is new.
-func (a *ahead) add(s suffix, slot, class int) {
+// add appends a member to the last run, or to a new run if its identity has
+// another length.
+func (a *fastTable) add(s suffix, slot, class int) {
 	last := len(a.runs) - 1
 	if last < 0 || a.runs[last].size != s.size {
 		a.runs = append(a.runs, run{size: s.size, start: s.start, tail: s.tail})
@@ -76,15 +78,16 @@ func (a *ahead) add(s suffix, slot, class int) {
 }
 
 // first returns the slot of the member with the highest score, whatever its
-// state. It is not sure when there are too many weights, or the best of two
-// are too close to call.
+// state. sure is false, and slot is meaningless, when there are more than
+// maxFastClasses weights or the two highest scores are too close to compare
+// by their bounds.
 func (r *rendezvous) first(p *prefix) (slot uint64, sure bool) {
-	if len(r.classes) > fewClasses {
+	if len(r.classes) > maxFastClasses {
 		return 0, false
 	}
-	t := r.ahead.tops
-	for i := range r.ahead.runs {
-		r.ahead.runs[i].hash(p, &t)
+	t := r.fast.tops
+	for i := range r.fast.runs {
+		r.fast.runs[i].hash(p, &t)
 	}
 	if len(r.classes) == 1 {
 		return t[0].slot, true
@@ -129,10 +132,11 @@ func (u *run) hashLong(p *prefix, t *tops) {
 	}
 }
 
-// enter makes m its class's leader if its hash is the highest yet. Everything
-// is loaded before the comparison, else it compiles to a branch: 10 to 20 ns.
+// enter makes m the top of its class if its hash h is the highest so far.
+// Everything is loaded before the comparison; otherwise it compiles to a
+// branch, which costs 10 to 20 ns.
 func (t *tops) enter(m *runMember, h uint64) {
-	c := &t[m.class%fewClasses]
+	c := &t[m.class%maxFastClasses]
 	hash, slot, next := c.hash, c.slot, uint64(m.slot)
 	if h > hash {
 		slot = next
@@ -140,49 +144,52 @@ func (t *tops) enter(m *runMember, h uint64) {
 	c.hash, c.slot = max(h, hash), slot
 }
 
-// lead returns the slot of the leader with the highest score. It compares
-// bounds of -ln/weight, which are several times faster than logarithms, by
-// their bits, which order as positive floats do. The class with the least
-// lower bound leads if its upper bound is below every other lower bound; it is
-// then also the least upper bound, so that no load has to wait for the class.
-// The class's number rides in the lowest bits of its lower bound.
+// lead returns the slot of the top with the highest score. Instead of
+// logarithms it compares lower and upper bounds of -ln/weight, which are
+// several times faster to compute, by their bits, which order as positive
+// floats do. The class with the lowest lower bound has the highest score if
+// its upper bound is below every other lower bound. That upper bound is then
+// also the lowest one, so it need not be loaded by class number. The class
+// number is stored in the lowest bits of the lower bound.
 //
-// rank agrees with what is sure here: it rounds the logarithm's argument to
-// the nearest multiple of 2^-53, so its distance from 1 is never under the
-// lower bound's, and at most one step over, of which lnAtMost allows for nine.
+// A sure result agrees with rank: rank rounds the logarithm's argument to the
+// nearest multiple of 2^-53, so its distance from 1 is never less than that
+// of the lower bound, and at most one step more; lnUpper allows for nine
+// steps.
 func (r *rendezvous) lead(t *tops) (slot uint64, sure bool) {
-	least, second, most := uint64(math.MaxUint64), uint64(math.MaxUint64), uint64(math.MaxUint64)
+	minLow, second, minHigh := uint64(math.MaxUint64), uint64(math.MaxUint64), uint64(math.MaxUint64)
 	for i := range r.classes {
-		h, inverse := t[i&(fewClasses-1)].hash, r.classes[i].inverse
-		low := math.Float64bits(lnAtLeast(h)*inverse)&^(fewClasses-1) | uint64(i)
-		high := math.Float64bits(lnAtMost(h) * inverse)
-		before := least
-		least = lower(before, low)
-		second = min(second, before^low^least) // the higher of the two
-		most = min(most, high)
+		h, inverse := t[i&(maxFastClasses-1)].hash, r.classes[i].inverse
+		low := math.Float64bits(lnLower(h)*inverse)&^(maxFastClasses-1) | uint64(i)
+		high := math.Float64bits(lnUpper(h) * inverse)
+		before := minLow
+		minLow = lower(before, low)
+		second = min(second, before^low^minLow) // the higher of the two
+		minHigh = min(minHigh, high)
 	}
-	return t[least%fewClasses].slot, second > most
+	return t[minLow%maxFastClasses].slot, second > minHigh
 }
 
-// lower is min, which compiles to a branch where lead uses this: 12 ns.
+// lower is min without a branch. In lead, min compiles to a branch, which
+// costs 12 ns.
 func lower(a, b uint64) uint64 {
 	_, less := bits.Sub64(a, b, 0)
 	return b ^ (a^b)&-less
 }
 
-// lnAtLeast returns a lower bound of -ln((h+0.5)/2^64): with x the argument's
-// distance from 1 it is x + x^2/2 + x^3/3 + ..., of which it takes four
-// terms, grouped so that fewer steps wait for one another.
-func lnAtLeast(h uint64) float64 {
+// lnLower returns a lower bound of -ln((h+0.5)/2^64). With x the argument's
+// distance from 1, that is x + x^2/2 + x^3/3 + ...; lnLower adds up the first
+// four terms, grouped to shorten the dependency chain.
+func lnLower(h uint64) float64 {
 	x := distance(h)
 	return x * ((1 + x*(1.0/2)) + x*x*(1.0/3+x*(1.0/4)))
 }
 
-// lnAtMost returns an upper bound of the same: the four terms, no less than
-// what all the others add up to, and more than rounding can have lost.
-func lnAtMost(h uint64) float64 {
+// lnUpper returns an upper bound of the same: the four terms, plus an upper
+// bound of the sum of all further terms, plus a margin for rounding.
+func lnUpper(h uint64) float64 {
 	x := distance(h)
-	return (lnAtLeast(h)+x*x*x*x*x/(5*(1-x)))*(1+1e-9) + 1e-15
+	return (lnLower(h)+x*x*x*x*x/(5*(1-x)))*(1+1e-9) + 1e-15
 }
 
 // distance returns 1 - (h+0.5)/2^64 rounded down to a multiple of 2^-53.

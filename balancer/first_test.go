@@ -22,11 +22,11 @@ func weighted(weights []int) *rendezvous {
 	return newRendezvous(members)
 }
 
-// distinctWeights draws 2 to fewClasses different weights, often extreme ones.
+// distinctWeights draws 2 to maxFastClasses different weights, often extreme ones.
 func distinctWeights(rnd *rand.Rand) []int {
 	var list []int
 	seen := make(map[int]bool)
-	for n := 2 + rnd.IntN(fewClasses-1); len(list) < n; {
+	for n := 2 + rnd.IntN(maxFastClasses-1); len(list) < n; {
 		w := 1 + rnd.IntN(1<<(1+rnd.IntN(16)))
 		w = min(w, maxWeight)
 		if !seen[w] {
@@ -52,8 +52,9 @@ func skewed(rnd *rand.Rand) uint64 {
 	return h ^ -rnd.Uint64N(2)
 }
 
-// leaders draws hashes for the classes: independent ones, or such that all
-// ranks are equal but for a few units of the hashes, or a few relative parts.
+// leaders draws hashes for the classes: independent ones, or hashes whose
+// ranks are equal except for a few units of the hashes or a small relative
+// difference.
 func leaders(rnd *rand.Rand, r *rendezvous, t *tops) {
 	first, kind := skewed(rnd), rnd.IntN(4)
 	spread := int64(1) << rnd.IntN(40)
@@ -73,29 +74,30 @@ func leaders(rnd *rand.Rand, r *rendezvous, t *tops) {
 	}
 }
 
-// byLogarithms returns the class with the highest rank, and whether it is the
-// only one.
+// byLogarithms returns the class with the highest rank, and whether no other
+// class has the same rank.
 func byLogarithms(r *rendezvous, t *tops) (class int, alone bool) {
-	most := math.Inf(-1)
+	highest := math.Inf(-1)
 	for i := range r.classes {
 		switch v := rank(t[i].hash, r.classes[i].weight); {
-		case v > most:
-			class, most, alone = i, v, true
-		case v == most:
+		case v > highest:
+			class, highest, alone = i, v, true
+		case v == highest:
 			alone = false
 		}
 	}
 	return class, alone
 }
 
-// When lead is sure, the logarithms as math.Log has them say the same.
+// When lead is sure, comparing the logarithms from math.Log gives the same
+// result.
 func TestLeadAgreesWithLogarithms(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(9, 10))
 	sure, close := 0, 0
 	for range 50000 {
 		r := weighted(distinctWeights(rnd))
 		for range 20 {
-			top := r.ahead.tops
+			top := r.fast.tops
 			leaders(rnd, r, &top)
 			want, alone := byLogarithms(r, &top)
 			got, ok := r.lead(&top)
@@ -114,7 +116,7 @@ func TestLeadAgreesWithLogarithms(t *testing.T) {
 	}
 }
 
-// Were first seldom sure, picks would be right but slow.
+// If first were seldom sure, picks would be correct but slow.
 func TestFirstIsNearlyAlwaysSure(t *testing.T) {
 	p := mustPool(t, Config{Servers: addressed(16)})
 	r, unsure := p.primaries.rendezvous, 0
@@ -131,23 +133,23 @@ func TestFirstIsNearlyAlwaysSure(t *testing.T) {
 	}
 }
 
-// Every identity's length has its own steps; each one must enter the
-// library's hash.
+// The steps depend on the length of the identity; for every length, the entry
+// must be the library's hash.
 func TestRunsHashAsTheLibrary(t *testing.T) {
 	addr := netip.MustParseAddr("2001:db8::7").As16()
 	var p prefix
 	p.set(key{word(addr[:8]), word(addr[8:])}, true)
 	text := strings.Repeat("chat-7.example.com:8065\xff\x00\x80", 4)
 	for n := 1; n < len(text)-2; n++ {
-		var a ahead
-		for i := range fewClasses {
+		var a fastTable
+		for i := range maxFastClasses {
 			a.add(newSuffix(text[i/3:i/3+n]), 10+i, i)
 		}
 		var got tops
 		for i := range a.runs {
 			a.runs[i].hash(&p, &got)
 		}
-		for i := range fewClasses {
+		for i := range maxFastClasses {
 			want := top{hash: xxhash.Sum64String(string(addr[:]) + text[i/3:i/3+n]), slot: uint64(10 + i)}
 			if got[i] != want {
 				t.Errorf("identity of %d bytes: %x, want %x", n, got[i], want)
@@ -156,11 +158,12 @@ func TestRunsHashAsTheLibrary(t *testing.T) {
 	}
 }
 
-// Of two members with one hash the first in order leads, even if it is 0.
+// Of two members with the same hash the first in order is the top, even if the
+// hash is 0.
 func TestFirstOfEqualHashesLeads(t *testing.T) {
 	for _, h := range []uint64{0, 1, math.MaxUint64} {
 		r := weighted([]int{1})
-		top := r.ahead.tops
+		top := r.fast.tops
 		top.enter(&runMember{slot: 0}, h)
 		top.enter(&runMember{slot: 1}, h)
 		if top[0].slot != 0 {
@@ -169,7 +172,7 @@ func TestFirstOfEqualHashesLeads(t *testing.T) {
 	}
 }
 
-// A key is the address as As16 has it, IPv6 cut to the prefix.
+// A key is the result of As16, cut to the prefix for IPv6.
 func TestKeyIsTheAddress(t *testing.T) {
 	keys, err := newKeyer(41)
 	if err != nil {

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// FuzzPick puts a pool into a random state and lets one connection try all it
-// can: no server comes twice, none that is down or was full, none is left
-// out, and the order is the one foretold.
+// FuzzPick puts a pool into a random state and lets one connection try all
+// servers it can: no server is picked twice, none that is down or full is
+// picked, none is left out, and the order is what Order returned before.
 func FuzzPick(f *testing.F) {
 	f.Add(uint8(0), []byte{0, 1, 2, 3}, []byte{192, 0, 2, 1}, false)
 	f.Add(uint8(2), []byte{0x10, 0x21, 0x42, 0x83, 0xff}, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, true)
@@ -25,14 +25,14 @@ func FuzzPick(f *testing.F) {
 			t.Errorf("Order = %v, the picks were %v", names(foretold), names(seen))
 		}
 		for _, s := range p.Servers() {
-			if !s.Down() && s.Active() < s.most && !contains(seen, s) {
-				t.Errorf("%s could have been had and was not picked", s.Name())
+			if !s.Down() && s.Active() < s.maxConns && !contains(seen, s) {
+				t.Errorf("%s was available and not picked", s.Name())
 			}
 		}
 	})
 }
 
-// poolFrom makes a server of each byte: weight, down, backup, limit, load.
+// poolFrom makes a server from each byte: weight, down, backup, limit, load.
 func poolFrom(t *testing.T, policy Policy, state []byte, bounded bool) *Pool {
 	servers := make([]ServerConfig, len(state))
 	for i, b := range state {
@@ -57,7 +57,7 @@ func poolFrom(t *testing.T, policy Policy, state []byte, bounded bool) *Pool {
 	return p
 }
 
-// pickAll picks until an error and gives every place back at once.
+// pickAll picks until an error and releases every place at once.
 func pickAll(t *testing.T, p *Pool, client netip.Addr) []*Server {
 	s := Selection{Client: client}
 	var seen []*Server
@@ -66,7 +66,7 @@ func pickAll(t *testing.T, p *Pool, client netip.Addr) []*Server {
 		if err != nil {
 			return seen
 		}
-		if contains(seen, srv) || srv.Down() || srv.Active() > srv.most {
+		if contains(seen, srv) || srv.Down() || srv.Active() > srv.maxConns {
 			t.Fatalf("picked %s again, or down, or full", srv.Name())
 		}
 		srv.Release()

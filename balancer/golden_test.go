@@ -14,8 +14,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-// The mapping of clients to servers is part of what users rely on: instances
-// of different versions must agree. A change here moves live clients.
+// Instances of different versions must map clients to the same servers. A
+// change of the golden file moves live clients.
 func TestP16MappingIsPinned(t *testing.T) {
 	servers := []ServerConfig{
 		{Address: "10.0.0.1:443"},
@@ -37,7 +37,7 @@ func TestP16MappingIsPinned(t *testing.T) {
 	}
 }
 
-// mapping lists 64 clients with the two servers each would try first.
+// mapping lists 64 clients with the first two servers that each would try.
 func mapping(t *testing.T, p *Pool) string {
 	var b strings.Builder
 	list := append(clients(62), netip.Addr{}, netip.MustParseAddr("fe80::1%eth0"))

@@ -6,19 +6,19 @@ import (
 	"net/netip"
 )
 
-// A key is a client address as the hashing policies see it: 16 bytes, read as
-// two little-endian words because that is how xxHash reads them.
+// A key is a client address in the form that the hashing policies use: 16
+// bytes, read as two little-endian words because xxHash reads them so.
 //
 // IPv4 is the IPv4-mapped IPv6 form, so a client has one key whether it came
-// over an IPv4 or a dual-stack socket. IPv6 is cut to a prefix, because a
-// household or a host changes its lower bits at will. Without an address all
+// over an IPv4 or a dual-stack socket. IPv6 is cut to a prefix, because the
+// lower bits of one household or host change often. Without an address all
 // bytes are zero.
 //
-// It is a struct and not an array because the compiler keeps no array in
-// registers.
+// It is a struct and not an array because the compiler does not keep arrays
+// in registers.
 type key struct{ first, second uint64 }
 
-// A keyer makes keys; mask has the bits of IPv6 addresses that count.
+// A keyer makes keys. mask has the bits of an IPv6 address that are used.
 type keyer struct{ mask key }
 
 func newKeyer(prefix int) (keyer, error) {
@@ -35,9 +35,9 @@ func newKeyer(prefix int) (keyer, error) {
 	return keyer{mask: key{word(b[:8]), word(b[8:])}}, nil
 }
 
-// key returns the client's key. It reads AsSlice's result, which the compiler
-// keeps on the stack, and not As16's: that one is copied as a whole just after
-// it was written in halves, and waiting for those takes 5 ns.
+// key returns the client's key. It uses AsSlice, whose result the compiler
+// keeps on the stack, and not As16: the result of As16 is written in halves
+// and then copied whole, and that store-forwarding stall costs 5 ns.
 func (k keyer) key(client netip.Addr) key {
 	b := client.AsSlice()
 	switch len(b) {
@@ -53,6 +53,6 @@ func (k keyer) key(client netip.Addr) key {
 	return key{w.first & k.mask.first, w.second & k.mask.second}
 }
 
-// mapped is what stands before the address in the IPv4-mapped form's second
-// word.
+// mapped is the lower half of the second word of an IPv4-mapped address: the
+// bytes 00 00 ff ff before the IPv4 address.
 const mapped = 0xffff0000

@@ -1,20 +1,20 @@
 package balancer
 
-// A burden is a server's connections and weight at one moment.
+// A burden is a snapshot of a server's connections and its weight.
 type burden struct{ active, weight int64 }
 
 func (s *Server) burden() burden { return burden{active: s.active.Load(), weight: s.weight} }
 
-// compare is negative when b is lighter than c, 0 when they weigh the same:
-// connections per weight, without dividing.
+// compare compares connections per weight, without dividing: it is negative
+// when b is less loaded than c, and 0 when they are equal.
 func (b burden) compare(c burden) int64 { return b.active*c.weight - c.active*b.weight }
 
-// pickLeast is the least-connections policy: the fewest active connections
-// per weight, and turns among those that have equally few, as nginx's
-// ngx_stream_upstream_least_conn_module.c does.
+// pickLeast is the least-connections policy: the member with the fewest
+// active connections per weight, and round robin among equals, as in nginx's
+// ngx_stream_upstream_least_conn_module.c.
 func pickLeast(a *attempt) *Server {
 	for {
-		s, least, tied := leastBurdened(a)
+		s, least, tied := leastLoaded(a)
 		if tied {
 			s = breakTie(a, s, least)
 		}
@@ -24,9 +24,9 @@ func pickLeast(a *attempt) *Server {
 	}
 }
 
-// leastBurdened returns the first of the lightest members, how light it was
-// when looked at, and whether others were just as light.
-func leastBurdened(a *attempt) (best *Server, least burden, tied bool) {
+// leastLoaded returns the first of the least loaded members, its load when
+// it was read, and whether other members had the same load.
+func leastLoaded(a *attempt) (best *Server, least burden, tied bool) {
 	for _, s := range a.tier.members {
 		if !a.allows(s) {
 			continue
@@ -43,10 +43,11 @@ func leastBurdened(a *attempt) (best *Server, least burden, tied bool) {
 	return best, least, tied
 }
 
-// breakTie gives one of the members as light as least its turn. When other
-// loops' picks have left none it stays with first.
+// breakTie picks by round robin among the members with the load least. It
+// returns first when none has that load any more, because of other loops'
+// picks.
 func breakTie(a *attempt, first *Server, least burden) *Server {
-	s := a.tier.turns.next(a.tier.members, func(s *Server) bool {
+	s := a.tier.rotation.next(a.tier.members, func(s *Server) bool {
 		return a.allows(s) && s.burden().compare(least) == 0
 	})
 	if s == nil {

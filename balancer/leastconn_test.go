@@ -14,7 +14,7 @@ func TestLeastConnections(t *testing.T) {
 		want    string // further picks, none released
 	}{
 		{"fewest", [3]int{1, 1, 1}, [3]int{3, 1, 2}, "b b c"},
-		{"ties take turns", [3]int{1, 1, 1}, [3]int{0, 0, 0}, "a b c c b a"},
+		{"ties are picked in rotation", [3]int{1, 1, 1}, [3]int{0, 0, 0}, "a b c c b a"},
 		{"by weight", [3]int{4, 2, 1}, [3]int{3, 2, 1}, "a"},
 		{"equal by weight", [3]int{4, 2, 1}, [3]int{4, 2, 1}, "a"},
 		{"fills up by weight", [3]int{2, 1, 1}, [3]int{0, 0, 0}, "a b c a c a b a"},

@@ -14,8 +14,8 @@ const (
 	maglevPerMember = 100
 )
 
-// maxRedraws is how many entries a pick looks at before it goes through the
-// members. With half of a pool out, one pick in 2^64 gets there.
+// maxRedraws is how many entries a pick looks at before it compares all
+// members. With half of a pool out of service, one pick in 2^64 reaches it.
 const maxRedraws = 64
 
 // maglev is the lookup table of Eisenbud et al., NSDI 2016, section 3.4.
@@ -42,9 +42,10 @@ func tableSize(n int) int {
 	return size
 }
 
-// populate lets the members claim entries in turn until all are claimed, each
-// its own permutation's next unclaimed one. Members are sorted by identity,
-// which makes the table independent of the configured order.
+// populate fills the table: in the order of the heap, each member claims the
+// next unclaimed entry of its permutation until all entries are claimed.
+// Members are sorted by identity, which makes the table independent of the
+// configured order.
 func (m *maglev) populate(sorted []*Server) {
 	queue := make(claims, len(sorted))
 	for i, s := range sorted {
@@ -60,12 +61,12 @@ func (m *maglev) populate(sorted []*Server) {
 	}
 }
 
-// pick is the maglev policy. The client's hash names an entry; while the
-// entry's member cannot be had, the hash is mixed with the number of entries
-// seen and names another. Such entries are spread over the whole table, so a
-// lost member's clients go to the others by weight. If maxRedraws entries
-// name nobody, the members that can be had compete as in rendezvous hashing,
-// without their weights.
+// pick is the maglev policy. The client's hash selects an entry. While the
+// entry's member is not available, the hash mixed with the number of entries
+// seen selects another. Such entries are spread over the whole table, so the
+// clients of a lost member go to the others by weight. If maxRedraws entries
+// give no available member, the pick is by rendezvous hashing among the
+// available members, without their weights.
 func (m *maglev) pick(a *attempt) *Server {
 	k := a.tier.plan.keys.key(a.sel.Client)
 	h := hashKey(k)
@@ -89,18 +90,18 @@ func (m *maglev) find(a *attempt, h uint64) *Server {
 	return m.rendezvous(a, h)
 }
 
-// rendezvous returns the member whose identity mixes highest with the
-// client's hash.
+// rendezvous returns the available member whose identity hash gives the
+// highest value when mixed with the client's hash.
 func (m *maglev) rendezvous(a *attempt, h uint64) *Server {
 	var best *Server
-	var most uint64
+	var highest uint64
 	for _, s := range a.tier.members {
 		if !a.allows(s) {
 			continue
 		}
 		v := mix(h, m.hashes[s.slot])
-		if best == nil || v > most || v == most && s.name < best.name {
-			best, most = s, v
+		if best == nil || v > highest || v == highest && s.name < best.name {
+			best, highest = s, v
 		}
 	}
 	return best
@@ -113,10 +114,11 @@ func hashKey(k key) uint64 {
 	return avalanche(stepWord(h, round(0, k.second)))
 }
 
-// mix derives another hash from h: XXH64's step for a word, and its end.
+// mix derives another hash from h: XXH64's step for one word, then its
+// avalanche.
 func mix(h, word uint64) uint64 { return avalanche(stepWord(h, round(0, word))) }
 
-// A claim is a member's way through its permutation of the table's entries:
+// A claim is a member's position in its permutation of the table's entries:
 // offset, offset+skip, offset+2*skip, ...
 type claim struct {
 	slot   int
@@ -125,7 +127,7 @@ type claim struct {
 	skip   uint64
 	size   uint64
 	weight uint64
-	turns  uint64 // taken so far
+	taken  uint64 // entries claimed so far
 }
 
 func newClaim(s *Server, hash, size uint64, order int) claim {
@@ -136,7 +138,7 @@ func newClaim(s *Server, hash, size uint64, order int) claim {
 	}
 }
 
-// next takes the permutation's next unclaimed entry.
+// next claims and returns the permutation's next unclaimed entry.
 func (c *claim) next(claimed []bool) uint64 {
 	for {
 		entry := c.entry
@@ -144,20 +146,20 @@ func (c *claim) next(claimed []bool) uint64 {
 			c.entry -= c.size
 		}
 		if !claimed[entry] {
-			c.turns++
+			c.taken++
 			return entry
 		}
 	}
 }
 
-// claims is a heap by who is next: a member of weight w has its n-th turn at
-// time n/w, and of several at one time the identity decides.
+// claims is a heap with the member that claims next on top: a member of weight
+// w makes its n-th claim at time n/w; at equal times the identity decides.
 type claims []claim
 
 func (q claims) Len() int      { return len(q) }
 func (q claims) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q claims) Less(i, j int) bool {
-	a, b := (q[i].turns+1)*q[j].weight, (q[j].turns+1)*q[i].weight
+	a, b := (q[i].taken+1)*q[j].weight, (q[j].taken+1)*q[i].weight
 	return a < b || a == b && q[i].order < q[j].order
 }
 

@@ -21,7 +21,8 @@ func TestMaglevTableSize(t *testing.T) {
 	}
 }
 
-// Every server's part of the table is its weight's, to a turn.
+// Every server's part of the table is proportional to its weight, to within
+// one entry.
 func TestMaglevTableFollowsWeights(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -56,8 +57,8 @@ func TestMaglevTableFollowsWeights(t *testing.T) {
 	}
 }
 
-// With nearly everything out, a pick redraws in vain; what is left must still
-// be found, and shared.
+// With nearly all servers out of service the redraws find none; the remaining
+// servers must still be found, and the clients distributed among them.
 func TestMaglevFindsTheFewLeft(t *testing.T) {
 	p := mustPool(t, Config{Policy: Maglev, Servers: addressed(1000)})
 	for _, s := range p.Servers()[4:] {

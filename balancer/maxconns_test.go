@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Concurrent picks must fill every server to its limit and none beyond.
+// Concurrent picks must fill every server exactly to its limit.
 func TestMaxConnsIsExact(t *testing.T) {
 	const loops, picks, limit = 16, 400, 100
 	for _, policy := range Policies() {
@@ -41,7 +41,7 @@ func TestMaxConnsIsExact(t *testing.T) {
 }
 
 // pickMany picks for n connections of different clients and returns how many
-// got a place.
+// picks succeeded.
 func pickMany(t *testing.T, p *Pool, loop, n int, limit int64) int {
 	got := 0
 	for i := range n {
@@ -61,8 +61,8 @@ func pickMany(t *testing.T, p *Pool, loop, n int, limit int64) int {
 	return got
 }
 
-// Places given back must all be there again, and servers going up and down
-// meanwhile must upset nothing.
+// After all releases every count must be 0, even if servers go up and down
+// meanwhile.
 func TestPickAndReleaseConcurrently(t *testing.T) {
 	for _, policy := range Policies() {
 		t.Run(string(policy), func(t *testing.T) {

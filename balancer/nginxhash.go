@@ -13,8 +13,8 @@ import (
 const (
 	pointsPerWeight = 160
 
-	// maxSteps is how many points a connection may pass over, all its tries
-	// together, before it gets its servers in turn.
+	// maxSteps is how many points a connection may pass over, in all its
+	// tries together, before it falls back to round robin.
 	maxSteps = 20
 
 	// maxPoints bounds the ring's memory, 8 bytes a point: ten servers of
@@ -24,16 +24,18 @@ const (
 
 // ring is the consistent hash of nginx's "hash $remote_addr consistent" (see
 // ngx_stream_upstream_hash_module.c): 160 points on a circle of 32-bit values
-// for each unit of weight, found from an address as written, and a client
-// goes to the first point at or after the CRC32 of its own address as text.
+// for each unit of weight, computed from the server address as configured. A
+// client maps to the first point at or after the CRC32 of its own address as
+// text.
 //
-// It differs where nginx's behaviour is undefined or an artefact: of two
-// addresses with an equal point the first in the configuration has it (nginx
-// sorts with an unstable sort), and an IPv4-mapped client is the IPv4 one
-// (nginx hashes ::ffff:192.0.2.1 when its listener is dual-stack).
+// It differs where nginx's behaviour is undefined or an artefact: when two
+// addresses have an equal point, the first in the configuration gets it
+// (nginx sorts with an unstable sort), and an IPv4-mapped client is treated
+// as the IPv4 one (nginx hashes ::ffff:192.0.2.1 when its listener is
+// dual-stack).
 type ring struct {
 	points []point
-	owners [][]int32 // slots of the members with one address
+	owners [][]int32 // for each address, the slots of its members
 }
 
 // A point is a 32-bit position and, in the lower half, an index in owners.
@@ -41,8 +43,8 @@ type point uint64
 
 func (p point) owner() uint32 { return uint32(p) }
 
-// newRing places the members. Members that are down have their points too:
-// their clients are those that move.
+// newRing places the members. Members that are down have points too, so that
+// only their clients move.
 func newRing(members []*Server) (*ring, error) {
 	var weights int64
 	for _, s := range members {
@@ -68,8 +70,8 @@ func newRing(members []*Server) (*ring, error) {
 	return r, nil
 }
 
-// place adds s's points. Each one continues the CRC32 of "host NUL port" over
-// the point before it.
+// place adds s's points. Each point is the CRC32 of "host NUL port" followed
+// by the previous point.
 func (r *ring) place(s *Server, owner uint32) {
 	host, port := splitAddress(s.address)
 	base := crc32.ChecksumIEEE([]byte(host + "\x00" + port))
@@ -81,17 +83,18 @@ func (r *ring) place(s *Server, owner uint32) {
 	}
 }
 
-// sort orders the points and keeps the first of equal ones. As owners are
-// numbered in configured order, comparing whole points keeps that order.
+// sort orders the points and removes all but the first of equal ones. As
+// owners are numbered in configured order, comparing whole points keeps that
+// order.
 func (r *ring) sort() {
 	slices.Sort(r.points)
 	r.points = slices.CompactFunc(r.points, func(a, b point) bool { return a>>32 == b>>32 })
 	r.points = slices.Clip(r.points)
 }
 
-// splitAddress divides an address as nginx does for hashing: the port is what
-// follows the last colon if that is digits only, so a bare IPv6 address loses
-// its last group to it, and a unix socket has none.
+// splitAddress splits an address as nginx does for hashing: the port is the
+// text after the last colon if it consists of digits. The last group of a
+// bare IPv6 address is therefore taken as a port. A unix socket has no port.
 func splitAddress(a string) (host, port string) {
 	if len(a) >= 5 && strings.EqualFold(a[:5], "unix:") {
 		return a[5:], ""
@@ -103,10 +106,10 @@ func splitAddress(a string) (host, port string) {
 	return a, ""
 }
 
-// pick is the nginx-hash policy. The connection's place on the ring and the
-// points it passed over outlive one pick: a retry starts at the point of the
-// server that just failed. With the budget spent, and with a lone server,
-// the members take turns.
+// pick is the nginx-hash policy. The Selection keeps the position on the ring
+// and the number of points passed over from one pick to the next: a retry
+// starts at the point of the server that just failed. After maxSteps points,
+// and with a single server, the pick is by round robin.
 func (r *ring) pick(a *attempt) *Server {
 	if len(a.tier.members) < 2 {
 		return pickNext(a)
@@ -127,7 +130,7 @@ func (r *ring) pick(a *attempt) *Server {
 	return pickNext(a)
 }
 
-// find returns the index of the point that the client belongs to.
+// find returns the index of the point that the client maps to.
 func (r *ring) find(client netip.Addr) uint32 {
 	var text [64]byte
 	h := checksum(appendRemoteAddr(text[:0], client))
@@ -137,8 +140,8 @@ func (r *ring) find(client netip.Addr) uint32 {
 	return uint32(i % len(r.points))
 }
 
-// checksum is crc32.ChecksumIEEE, which would move the few bytes it is given
-// to the heap.
+// checksum is crc32.ChecksumIEEE without the heap allocation, which that
+// function causes for its argument.
 func checksum(b []byte) uint32 {
 	h := ^uint32(0)
 	for _, c := range b {
@@ -147,12 +150,12 @@ func checksum(b []byte) uint32 {
 	return ^h
 }
 
-// among picks one of the members with one address. Usually there is one, and
-// then a turn would leave the turns as they were.
+// among picks one of the members with owner's address, by round robin. Usually
+// there is only one member; the rotation then needs no update.
 func (r *ring) among(a *attempt, owner uint32) *Server {
 	slots := r.owners[owner]
 	if len(slots) > 1 {
-		return pickTurn(a, func(s *Server) bool {
+		return pickNextOf(a, func(s *Server) bool {
 			return slices.Contains(slots, int32(s.slot)) && a.allows(s)
 		})
 	}
@@ -162,7 +165,7 @@ func (r *ring) among(a *attempt, owner uint32) *Server {
 	return nil
 }
 
-// appendRemoteAddr appends what nginx's $remote_addr says for the client: see
+// appendRemoteAddr appends nginx's $remote_addr of the client: see
 // ngx_sock_ntop and ngx_inet6_ntop in ngx_inet.c. That is RFC 5952's form,
 // but without a zone, and with most addresses under ::/96 ending in dotted
 // decimals.

@@ -194,7 +194,7 @@ func nginxPoints(s ServerConfig) []nginxPoint {
 	return points
 }
 
-// nginxTurn is nginx's smooth round robin over the peers for which part holds.
+// nginxTurn is nginx's smooth round robin over the peers for which part is true.
 func nginxTurn(peers []*nginxPeer, part func(*nginxPeer) bool) *nginxPeer {
 	var best *nginxPeer
 	total := 0
@@ -215,7 +215,7 @@ func nginxTurn(peers []*nginxPeer, part func(*nginxPeer) bool) *nginxPeer {
 	return best
 }
 
-// walk returns whom one session tries, everything failing.
+// walk returns the peers that one session tries when every try fails.
 func (n *nginxPool) walk(key string) []string {
 	for _, p := range append(slices.Clone(n.peers), n.backup...) {
 		p.tried = false
@@ -269,8 +269,8 @@ func TestRingIsNginx(t *testing.T) {
 	}
 }
 
-// randomServers makes up to 12 servers of which some are down or backups or
-// have the same address as another.
+// randomServers returns up to 12 servers; some are down, some are backups and
+// some share an address.
 func randomServers(rnd *rand.Rand) []ServerConfig {
 	servers := make([]ServerConfig, 1+rnd.IntN(12))
 	forms := []string{"10.0.0.%d:443", "chat%d.example.com", "[2001:db8::%d]:8065", "2001:db8::%d", "unix:/run/%d.sock"}
@@ -286,7 +286,7 @@ func randomServers(rnd *rand.Rand) []ServerConfig {
 	return servers
 }
 
-// Servers with one address share its points and take turns.
+// Servers with the same address share its points and are picked in rotation.
 func TestRingSharesAnAddress(t *testing.T) {
 	p := mustPool(t, Config{Policy: NGINXHash, Servers: []ServerConfig{
 		{Name: "a1", Address: "10.0.0.1:443", Weight: 2},
@@ -297,12 +297,12 @@ func TestRingSharesAnAddress(t *testing.T) {
 		got = append(got, choice(t, p, netip.MustParseAddr("192.0.2.1")))
 	}
 	if diff := cmp.Diff([]string{"a1", "a2", "a1", "a1", "a2", "a1"}, got); diff != "" {
-		t.Errorf("turns (-want +got):\n%s", diff)
+		t.Errorf("rotation (-want +got):\n%s", diff)
 	}
 }
 
-// nginx once searched a ring of heavy servers that were all down at length
-// (fixed in nginx 1.13.6 by the bound on steps); a pick must give up quickly.
+// nginx before 1.13.6 took very long on a ring of heavy servers that were all
+// down (fixed there by the limit on steps); a pick must fail quickly.
 func TestHeavyRingAllDownFailsFast(t *testing.T) {
 	p := mustPool(t, Config{Policy: NGINXHash, Servers: []ServerConfig{
 		{Address: "10.0.0.1:443", Weight: 10000, Down: true},

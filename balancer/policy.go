@@ -12,8 +12,8 @@ type Policy string
 const (
 	// ClientAddress is weighted rendezvous hashing of the client address
 	// (Thaler and Ravishankar, "Using name-based mappings to increase hit
-	// rates", 1998). Every instance with the same servers answers alike, and
-	// losing a server moves that server's clients only.
+	// rates", 1998). Every instance with the same servers gives the same
+	// result, and losing a server moves that server's clients only.
 	ClientAddress Policy = "client-address"
 
 	// Maglev looks the client address up in a table (Eisenbud et al.,
@@ -32,11 +32,11 @@ const (
 	// RandomTwo draws two servers by weight and picks the less loaded one.
 	RandomTwo Policy = "random-two"
 
-	// RoundRobin takes turns, smoothly interleaved by weight.
+	// RoundRobin is nginx's smooth weighted round robin.
 	RoundRobin Policy = "round-robin"
 )
 
-// Policies returns every policy there is, the default first.
+// Policies returns all policies, the default first.
 func Policies() []Policy {
 	return []Policy{ClientAddress, Maglev, NGINXHash, LeastConnections, RandomTwo, RoundRobin}
 }
@@ -46,7 +46,8 @@ func (p Policy) hashes() bool {
 	return p == ClientAddress || p == Maglev || p == NGINXHash
 }
 
-// orDefault returns p with the empty policy spelled out.
+// orDefault returns p, or the default if p is empty. It fails for an unknown
+// policy.
 func (p Policy) orDefault() (Policy, error) {
 	if p == "" {
 		return ClientAddress, nil

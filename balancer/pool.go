@@ -1,9 +1,9 @@
 // Package balancer picks the server of a pool that a connection goes to, and
-// counts the connections each server has.
+// counts the connections of each server.
 //
-// It knows servers, weights, limits and policies. It does no I/O, starts no
-// goroutine and reads no clock: who dials tells it the time, and who probes
-// tells it which servers are down.
+// It implements servers, weights, limits and policies. It does no I/O, starts
+// no goroutine and reads no clock: the caller passes in the time and sets
+// which servers are down.
 package balancer
 
 import (
@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// maxServers bounds a pool, so that a server's index fits the tables of the
-// hashing policies with room to spare.
+// maxServers limits the servers of a pool, so that a server's index fits the
+// 16-bit entries of the maglev table.
 const maxServers = 1 << 14
 
-// The ways in which [Pool.Pick] finds nothing. When several apply the first
-// in this order is returned: ErrAllFull, ErrAllTried, ErrAllDown.
+// The errors of [Pool.Pick]. When several apply, the first in this order is
+// returned: ErrAllFull, ErrAllTried, ErrAllDown.
 var (
 	// ErrAllFull: some server is up and was not tried, but every such server
-	// has all the connections it may have.
+	// is at its connection limit.
 	ErrAllFull = errors.New("every server left is full")
 
-	// ErrAllTried: at least one server was tried and none that is up was not.
+	// ErrAllTried: at least one server was tried, and no other server is up.
 	ErrAllTried = errors.New("every server was tried")
 
 	// ErrAllDown: nothing was tried because every server is down.
@@ -40,28 +40,28 @@ type Config struct {
 	Servers []ServerConfig // at least one must not be a backup
 
 	// IPv6Prefix is how many leading bits of an IPv6 client address the
-	// policies client-address and maglev look at, 1 to 128; 0 means 64. IPv4
-	// addresses always count whole.
+	// policies client-address and maglev use, 1 to 128; 0 means 64. IPv4
+	// addresses are always used whole.
 	IPv6Prefix int
 
 	// BoundedLoad keeps every server at or under this multiple of its fair
-	// share of the connections, 1.001 to 100 in steps of a thousandth; what
-	// exceeds it goes to the client's next choice. 0 means no bound. Only
-	// policies that hash can have one.
+	// share of the connections, 1.001 to 100 in steps of a thousandth;
+	// connections beyond it go to the client's next choice. 0 means no bound.
+	// Only policies that hash can have one.
 	BoundedLoad float64
 
-	// SlowStart is for how long a server that comes back into service gets
-	// less than its share of the new connections, at first a tenth; 0 means
-	// none.
+	// SlowStart is how long a server that comes back into service gets less
+	// than its share of the new connections, starting at a tenth; 0 means no
+	// slow start.
 	SlowStart time.Duration
 
-	// Panic is the share of the primaries, and of the backups, 0 to 1: when
-	// fewer of those are in service that are not out on purpose, all of them
-	// are used. 0 means never.
+	// Panic is the panic threshold, 0 to 1, as in Envoy: of the primaries, and
+	// of the backups, that are not out of service on purpose, this share must
+	// be in service; otherwise all of them are used. 0 means never.
 	Panic float64
 
-	// Rand returns 64 random bits for random-two and slow starts. It may be called from
-	// several goroutines at once. Nil means math/rand/v2's.
+	// Rand returns 64 random bits for random-two and slow starts. It must be
+	// safe for concurrent use. Nil means math/rand/v2's Uint64.
 	Rand func() uint64
 }
 
@@ -78,10 +78,10 @@ type Pool struct {
 }
 
 // New checks cfg and builds a pool from it. It fails when there is no
-// primary server or there are too many, when two servers share an identity,
-// and when a value is out of the range its field states. Tables are built
-// here: for nginx-hash with weights in the tens of thousands that can take
-// seconds.
+// primary server, when there are more than 16384 servers, when two servers
+// share an identity, and when a value is out of the range its field states.
+// It builds the policy's tables: for nginx-hash with weights in the tens of
+// thousands that can take seconds.
 func New(cfg Config) (*Pool, error) {
 	p, err := build(cfg)
 	if err != nil {
@@ -157,7 +157,7 @@ func (p *Pool) buildTiers(cfg Config) error {
 	return err
 }
 
-// own makes the servers p's and looks at their state.
+// own sets the servers' pool and assesses their state.
 func (p *Pool) own() {
 	for _, s := range p.servers {
 		s.pool = p
@@ -180,15 +180,15 @@ func split(servers []*Server) (primaries, backups []*Server) {
 // Name returns the configured name.
 func (p *Pool) Name() string { return p.name }
 
-// Policy returns the policy in force, never empty.
+// Policy returns the policy in use, never empty.
 func (p *Pool) Policy() Policy { return p.policy }
 
-// Servers returns the servers in configured order. The slice is the pool's
-// own and must not be modified.
+// Servers returns the servers in configured order. The slice belongs to the
+// pool and must not be modified.
 func (p *Pool) Servers() []*Server { return p.servers }
 
-// MaxTries returns how many servers a pick may find, and so how many tries can
-// make sense.
+// MaxTries returns how many servers are usable now, which is the number of
+// tries after which a connection has tried all of them.
 func (p *Pool) MaxTries() int {
 	n := 0
 	for _, s := range p.servers {
@@ -200,11 +200,12 @@ func (p *Pool) MaxTries() int {
 }
 
 // Pick chooses a server that s has not tried, takes a place on it and marks
-// it tried. Backups are considered only when no primary is left, and servers
-// that are out of service, but not on purpose, when every other was tried and
-// the pool may panic. The caller
-// owes the server one Release. s must have been used with no other pool since
-// its Reset, and now is the time on the caller's monotonic clock.
+// it tried. Backups are considered only when no primary is left. Servers that
+// are out of service, but not on purpose, are considered when every other
+// server was tried and Config.Panic is not 0. The caller must call Release
+// once on the server. s must not have been used with another pool since its
+// Reset. now is the time on the caller's monotonic clock, the same one for
+// all calls on the pool.
 //
 // The error is [ErrAllFull], [ErrAllTried] or [ErrAllDown].
 func (p *Pool) Pick(s *Selection, now time.Duration) (*Server, error) {
@@ -232,7 +233,7 @@ func (p *Pool) lastResort(s *Selection, now time.Duration) *Server {
 	return srv
 }
 
-// exhausted says why nothing could be picked.
+// exhausted returns the reason why no server could be picked.
 func (p *Pool) exhausted(s *Selection) error {
 	for _, srv := range p.servers {
 		if srv.usable(srv.tier.panics.Load()) && !s.has(srv.index) {
@@ -250,9 +251,10 @@ func (p *Pool) exhausted(s *Selection) error {
 func (p *Pool) Exclude(s *Selection, srv *Server) { s.mark(srv.index, len(p.servers)) }
 
 // Order returns the servers in the order in which Pick would try them for
-// this client if each one failed, as things are now. It takes no place and
-// changes nothing. For round-robin and least-connections this is the order
-// for the next client, whoever it is; random-two has none, and ok is false.
+// this client if each one failed, in the pool's present state. It takes no
+// place and changes nothing. For round-robin and least-connections this is
+// the order for the next connection of any client. random-two has no fixed
+// order, and ok is false.
 func (p *Pool) Order(client netip.Addr, now time.Duration) (servers []*Server, ok bool) {
 	if p.policy == RandomTwo {
 		return nil, false
@@ -270,7 +272,7 @@ func (p *Pool) Order(client netip.Addr, now time.Duration) (servers []*Server, o
 }
 
 // clone returns a pool in the same state as p that shares only p's immutable
-// tables. Counts that move meanwhile are read one after the other.
+// tables. The counts are read one after the other, not as one snapshot.
 func (p *Pool) clone() *Pool {
 	c := &Pool{name: p.name, policy: p.policy, servers: make([]*Server, len(p.servers))}
 	for i, s := range p.servers {

@@ -20,8 +20,7 @@ func mustPool(t testing.TB, cfg Config) *Pool {
 	return p
 }
 
-// mustPick picks for a new connection of the client and leaves the place
-// taken.
+// mustPick picks for a new connection of the client and does not release it.
 func mustPick(t testing.TB, p *Pool, client netip.Addr) *Server {
 	t.Helper()
 	s := Selection{Client: client}
@@ -32,8 +31,7 @@ func mustPick(t testing.TB, p *Pool, client netip.Addr) *Server {
 	return srv
 }
 
-// choice returns the name of the server the client gets, leaving no trace in
-// the counts.
+// choice returns the name of the server the client gets, and releases it.
 func choice(t testing.TB, p *Pool, client netip.Addr) string {
 	t.Helper()
 	srv := mustPick(t, p, client)
@@ -41,8 +39,8 @@ func choice(t testing.TB, p *Pool, client netip.Addr) string {
 	return srv.Name()
 }
 
-// walk picks until nothing is left, as a connection does whose every try
-// fails, and returns the names in order and the error that ended it.
+// walk picks until an error, as a connection does when every try fails, and
+// returns the names in order and that error.
 func walk(p *Pool, client netip.Addr) ([]string, error) {
 	var tried []string
 	s := Selection{Client: client}
@@ -249,7 +247,7 @@ func TestOrderIsWhatPicksDo(t *testing.T) {
 					if diff := cmp.Diff(want, names(got)); diff != "" {
 						t.Fatalf("order for %v (-picked +Order):\n%s", client, diff)
 					}
-					mustPick(t, p, client) // Let the loads drift apart.
+					mustPick(t, p, client) // Make the loads differ.
 				}
 			})
 		}
@@ -260,7 +258,7 @@ func TestOrderIsWhatPicksDo(t *testing.T) {
 	}
 }
 
-// A client's order of failover must not depend on who failed.
+// A client's failover order must not depend on which server failed.
 func TestFailoverOrderIsTheOrderWithoutTheFailed(t *testing.T) {
 	for _, policy := range []Policy{ClientAddress, Maglev} {
 		t.Run(string(policy), func(t *testing.T) {
@@ -281,7 +279,7 @@ func TestFailoverOrderIsTheOrderWithoutTheFailed(t *testing.T) {
 }
 
 // A client must hash the same whether it comes over an IPv4 or a dual-stack
-// socket (a class of bugs of its own: CVE-2024-24790).
+// socket (see CVE-2024-24790 for bugs of this kind).
 func TestMappedAddressIsIPv4(t *testing.T) {
 	for _, policy := range []Policy{ClientAddress, Maglev, NGINXHash} {
 		t.Run(string(policy), func(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// script returns a Rand that says what it is told, over and over.
+// script returns a Rand that returns values, repeatedly.
 func script(values ...uint64) func() uint64 {
 	i := -1
 	return func() uint64 {
@@ -29,7 +29,7 @@ func TestRandomTwo(t *testing.T) {
 		{"one drawn twice", []uint64{2, 2, 1, 0}, [3]int{0, 5, 0}, [3]bool{}, "a"},
 		{"draws of one that is down", []uint64{1, 4, 2, 6}, [3]int{}, [3]bool{false, true, false}, "a"},
 		{"never another", []uint64{3}, [3]int{0, 0, 9}, [3]bool{}, "c"},
-		{"never one that can be had", []uint64{3}, [3]int{}, [3]bool{false, false, true}, "b"},
+		{"never one that is available", []uint64{3}, [3]int{}, [3]bool{false, false, true}, "b"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

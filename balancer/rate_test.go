@@ -14,18 +14,18 @@ func pacedServer(t *testing.T, rate float64, wait time.Duration) *Server {
 	return p.Servers()[0]
 }
 
-func TestTurnWithoutALimit(t *testing.T) {
+func TestSlotWithoutALimit(t *testing.T) {
 	s := pacedServer(t, 0, 0)
 	for range 1000 {
 		if at, ok := s.Slot(time.Second); !ok || at != time.Second {
-			t.Fatalf("turn at %s, %v", at, ok)
+			t.Fatalf("slot at %s, %v", at, ok)
 		}
 	}
 }
 
-// TestTurnSpreadsAStorm: a thousand connections that come at once get their
-// turns at the rate, as far as they may wait.
-func TestTurnSpreadsAStorm(t *testing.T) {
+// TestSlotLimitsTheRate: of a thousand connections that arrive at once,
+// those that need not wait longer than allowed get slots at the rate.
+func TestSlotLimitsTheRate(t *testing.T) {
 	s := pacedServer(t, 100, time.Second)
 	now := time.Hour
 	atOnce, later, refused := 0, 0, 0
@@ -39,7 +39,7 @@ func TestTurnSpreadsAStorm(t *testing.T) {
 			atOnce++
 		default:
 			if at < last || at > now+time.Second {
-				t.Fatalf("a turn at %s after one at %s", at, last)
+				t.Fatalf("a slot at %s after one at %s", at, last)
 			}
 			later, last = later+1, at
 		}
@@ -48,14 +48,14 @@ func TestTurnSpreadsAStorm(t *testing.T) {
 		t.Errorf("%d at once, %d later, %d refused, want 11, 100 and 889", atOnce, later, refused)
 	}
 	if at, ok := s.Slot(now + 500*time.Millisecond); !ok || at <= now+time.Second {
-		t.Errorf("half a second later the next turn is at %s, %v", at-now, ok)
+		t.Errorf("half a second later the next slot is at %s, %v", at-now, ok)
 	}
 }
 
-func TestTurnNeedsARate(t *testing.T) {
+func TestNewRejectsNegativeRateAndWait(t *testing.T) {
 	for _, c := range []ServerConfig{{Address: "a", MaxRate: -1}, {Address: "a", MaxWait: -time.Second}} {
 		if _, err := New(Config{Name: "p", Servers: []ServerConfig{c}}); err == nil {
-			t.Errorf("%+v was taken", c)
+			t.Errorf("%+v was accepted", c)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 type rendezvous struct {
 	classes []weightClass
 	long    longInputs
-	ahead   ahead // the same for first; empty when there are too many classes
+	fast    fastTable // the same members, for first; empty when there are too many classes
 }
 
 // A weightClass is the members of one weight in the order of their
@@ -42,13 +42,14 @@ func newRendezvous(members []*Server) *rendezvous {
 		r.classes[i].members = append(r.classes[i].members, m)
 		r.long = r.long || m.suffix.size >= 32
 	}
-	if len(r.classes) <= fewClasses {
+	if len(r.classes) <= maxFastClasses {
 		r.prepareFirst(sorted)
 	}
 	return r
 }
 
-// class returns which class has a weight, adding it when it is new.
+// class returns the index of the class with a weight, adding the class when
+// the weight is new.
 func (r *rendezvous) class(weight float64) int {
 	i := slices.IndexFunc(r.classes, func(c weightClass) bool { return c.weight == weight })
 	if i < 0 {
@@ -66,13 +67,13 @@ func byIdentity(members []*Server) []*Server {
 }
 
 // compareIdentity orders servers by identity, shorter ones first, so that
-// those which take the same steps of hashing are together.
+// servers which are hashed in the same steps are adjacent.
 func compareIdentity(a, b *Server) int {
 	return cmp.Or(cmp.Compare(len(a.name), len(b.name)), strings.Compare(a.name, b.name))
 }
 
-// pick is the client-address policy. Nearly always the highest score is that
-// of a member that can be had, so it is found first without asking.
+// pick is the client-address policy. The member with the highest score is
+// nearly always available, so it is found first, without checking the others.
 func (r *rendezvous) pick(a *attempt) *Server {
 	var p prefix
 	p.set(a.tier.plan.keys.key(a.sel.Client), r.long)
@@ -89,42 +90,42 @@ func (r *rendezvous) pick(a *attempt) *Server {
 	}
 }
 
-// best returns the member with the highest score of those that can be had.
+// best returns the available member with the highest score.
 func (r *rendezvous) best(a *attempt, p *prefix) *Server {
 	var best *Server
-	var most float64
+	var highest float64
 	for i := range r.classes {
 		s, h := r.classes[i].best(a, p)
 		if s == nil {
 			continue
 		}
 		v := rank(h, r.classes[i].weight)
-		if best == nil || v > most || v == most && compareIdentity(s, best) < 0 {
-			best, most = s, v
+		if best == nil || v > highest || v == highest && compareIdentity(s, best) < 0 {
+			best, highest = s, v
 		}
 	}
 	return best
 }
 
-// best returns the class's member with the highest hash that can be had, and
-// that hash. Whether a member can be had is asked only of those that lead, a
-// few of them.
-func (c *weightClass) best(a *attempt, p *prefix) (best *Server, most uint64) {
+// best returns the class's available member with the highest hash, and that
+// hash. Only the few members whose hash is the highest so far are checked for
+// availability.
+func (c *weightClass) best(a *attempt, p *prefix) (best *Server, highest uint64) {
 	for i := range c.members {
 		m := &c.members[i]
 		h := m.suffix.sum(p)
-		if h < most || h == most && best != nil {
+		if h < highest || h == highest && best != nil {
 			continue
 		}
 		if s := a.tier.members[m.slot]; a.allows(s) {
-			best, most = s, h
+			best, highest = s, h
 		}
 	}
-	return best, most
+	return best, highest
 }
 
-// rank orders as the score does: it is the negated inverse of the score,
-// which is finite even when (h+0.5)/2^64 rounds to 1 and its logarithm to 0.
+// rank has the same order as the score. It is the negated inverse of the
+// score, and finite even when (h+0.5)/2^64 rounds to 1 and its logarithm to 0.
 func rank(h uint64, weight float64) float64 {
 	return math.Log((float64(h)+0.5)/(1<<64)) / weight
 }

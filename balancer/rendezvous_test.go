@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// scoredOrder is the policy as its definition has it: every server's score,
-// the highest first.
+// scoredOrder computes the policy directly from its definition: the servers by
+// score, the highest first.
 func scoredOrder(servers []ServerConfig, client netip.Addr) []string {
 	if client.Is6() && !client.Is4In6() {
 		client = netip.PrefixFrom(client.WithZone(""), 64).Masked().Addr()
@@ -37,7 +37,7 @@ func scoredOrder(servers []ServerConfig, client netip.Addr) []string {
 
 func TestRendezvousFollowsTheScores(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
-	for _, weights := range []int{1, 2, 4, fewClasses, fewClasses + 1, 40, 60000} {
+	for _, weights := range []int{1, 2, 4, maxFastClasses, maxFastClasses + 1, 40, 60000} {
 		t.Run(fmt.Sprint(weights), func(t *testing.T) {
 			for range 10 {
 				servers := addressed(1 + rnd.IntN(40))
@@ -70,13 +70,13 @@ func TestLogarithmBounds(t *testing.T) {
 		if h < 1<<60 {
 			want = -math.Log((float64(h) + 0.5) / (1 << 64))
 		}
-		if low, high := lnAtLeast(h), lnAtMost(h); low > want*(1+1e-15) || high < want*(1-1e-15) {
+		if low, high := lnLower(h), lnUpper(h); low > want*(1+1e-15) || high < want*(1-1e-15) {
 			t.Fatalf("hash %#x: bounds %g and %g do not hold %g", h, low, high, want)
 		}
 	}
 }
 
-// A hash so high that its logarithm rounds to 0 must win, not lose.
+// A hash so high that its logarithm rounds to 0 must rank highest, not lowest.
 func TestHighestHashRanksHighest(t *testing.T) {
 	if a, b := rank(math.MaxUint64, 1), rank(math.MaxUint64-1<<20, 1000); !(a > b) {
 		t.Errorf("ranks %g and %g", a, b)

@@ -2,18 +2,19 @@ package balancer
 
 import "sync"
 
-// turns is smooth weighted round robin, as in nginx's
-// ngx_stream_upstream_round_robin.c: each member that takes part gains its
-// weight, the richest has its turn and pays the sum of what all gained.
-// Weights 5, 1, 1 give a a b a c a a.
-type turns struct {
+// rotation is smooth weighted round robin, as in nginx's
+// ngx_stream_upstream_round_robin.c: the current weight of each member that
+// takes part grows by its weight; the member with the highest current weight
+// is next, and its current weight is reduced by the total weight of all that
+// took part. Weights 5, 1, 1 give a a b a c a a.
+type rotation struct {
 	mu      sync.Mutex
-	current []int64 // by slot
+	current []int64 // current weights, by slot
 }
 
-// next gives one of the members for which part holds its turn, the first of
-// equally rich ones, or returns nil when there is none.
-func (t *turns) next(members []*Server, part func(*Server) bool) *Server {
+// next returns the next of the members for which part is true, the first one
+// of equals, or nil when there is none.
+func (t *rotation) next(members []*Server, part func(*Server) bool) *Server {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var best *Server
@@ -34,20 +35,21 @@ func (t *turns) next(members []*Server, part func(*Server) bool) *Server {
 	return best
 }
 
-// copyTo makes to's state the same as t's.
-func (t *turns) copyTo(to *turns) {
+// copyTo copies t's state to to, which has as many members and is not yet in
+// use.
+func (t *rotation) copyTo(to *rotation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	copy(to.current, t.current)
 }
 
-// pickNext is the round-robin policy, and what other policies fall back on.
-func pickNext(a *attempt) *Server { return pickTurn(a, a.allows) }
+// pickNext is the round-robin policy, and the fallback of other policies.
+func pickNext(a *attempt) *Server { return pickNextOf(a, a.allows) }
 
-// pickTurn takes turns among the tier's members for which part holds.
-func pickTurn(a *attempt, part func(*Server) bool) *Server {
+// pickNextOf is round robin among the tier's members for which part is true.
+func pickNextOf(a *attempt, part func(*Server) bool) *Server {
 	for {
-		s := a.tier.turns.next(a.tier.members, part)
+		s := a.tier.rotation.next(a.tier.members, part)
 		if s == nil || a.take(s) {
 			return s
 		}

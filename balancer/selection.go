@@ -2,22 +2,22 @@ package balancer
 
 import "net/netip"
 
-// A Selection is one connection's way through one pool: who the client is,
-// which servers it has tried, and where the policy stands. The zero value
-// with Client set is ready, and so is one after Reset. It belongs to one
-// goroutine at a time; a copy is independent until either is picked with
-// again.
+// A Selection is the state of one connection's picks in one pool: the client,
+// the servers it has tried, and the policy's position. The zero value with
+// Client set is ready for use, as is a Selection after Reset. It must be used
+// by one goroutine at a time. After a copy, only one of the two may be used
+// for further picks.
 type Selection struct {
 	// Client is the client's address; it must not change between picks. The
-	// zero Addr stands for a peer without one, such as a unix socket's.
+	// zero Addr is a peer without an address, such as that of a unix socket.
 	Client netip.Addr
 
 	count   int32    // servers tried
 	lone    int32    // the first tried server with an index above 63; 0 is none
 	tried   uint64   // bit i: server i was tried, for the first 64
-	further []uint64 // the same for the servers after those, made for the second one
+	further []uint64 // the same for the servers after those; allocated when the second of them is tried
 
-	// Where nginx-hash stands on its ring; see ring.pick.
+	// The position of nginx-hash on its ring; see ring.pick.
 	point uint32
 	steps uint8
 	begun bool

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestSelectionRemembersWhoWasTried(t *testing.T) {
+func TestSelectionRemembersTriedServers(t *testing.T) {
 	for _, n := range []int{1, 64, 65, 128, 129, 1000} {
 		var s Selection
 		for i := range n {

@@ -13,29 +13,29 @@ import (
 	"culvert/l4/limit"
 )
 
-// maxWeight is the heaviest server accepted. It keeps every sum and product
-// of weights well inside 64 bits.
+// maxWeight keeps every sum and product of weights well inside 64 bits.
 const maxWeight = 1<<16 - 1
 
-// maxRate keeps the time between two connections a microsecond at least.
+// maxRate keeps the time between two connections at a microsecond or more.
 const maxRate = 1_000_000
 
 // ServerConfig describes one member of a pool.
 type ServerConfig struct {
-	Name     string // what the server is hashed and reported as; empty means Address
-	Address  string // where to dial, as the operator wrote it; required
+	Name     string // identity, which is hashed and reported; empty means Address
+	Address  string // address to dial, as configured; required
 	Weight   int    // share of the clients relative to the others, 1 to 65535; 0 means 1
-	Backup   bool   // only used while no primary can be
+	Backup   bool   // used only while no primary is usable
 	Down     bool   // starts out of service
-	MaxConns int    // most connections at one time; 0 means no limit
+	MaxConns int    // maximum of concurrent connections; 0 means no limit
 
-	// MaxRate is the most new connections a second, 0 for no limit. Others
-	// wait for their turn, at most MaxWait; 0 means a second.
+	// MaxRate is the maximum of new connections a second, up to 1000000; 0
+	// means no limit. Connections beyond it wait for a slot, at most MaxWait; 0
+	// means one second.
 	MaxRate float64
 	MaxWait time.Duration
 }
 
-// identity is what must be unique in a pool.
+// identity is the name that must be unique in a pool.
 func (c ServerConfig) identity() string { return cmp.Or(c.Name, c.Address) }
 
 func (c ServerConfig) check() error {
@@ -55,36 +55,36 @@ func (c ServerConfig) check() error {
 // A Server is one member of a pool. Its methods may be called from any
 // goroutine.
 type Server struct {
-	name    string
-	address string
-	weight  int64
-	backup  bool
-	index   int   // in the pool
-	slot    int   // in the tier
-	most    int64 // connections allowed, math.MaxInt64 for no limit
+	name     string
+	address  string
+	weight   int64
+	backup   bool
+	index    int   // in the pool
+	slot     int   // in the tier
+	maxConns int64 // connections allowed, math.MaxInt64 for no limit
 
-	active *limit.Count // shared with the server's successors in later pools
-	causes atomic.Uint32
-	warmAt atomic.Int64 // when the slow start ends, a time.Duration
-	heir   bool         // see Succeeds
-	rate   limit.Rate   // of new connections
-	slots  *limit.Slots // at that rate, shared like active
-	pool   *Pool
-	tier   *tier
-	salt   uint64 // of its lots
+	active  *limit.Count // shared with the same server in pools that adopt this one
+	causes  atomic.Uint32
+	warmAt  atomic.Int64 // when the slow start ends, a time.Duration
+	adopted bool         // see Adopted
+	rate    limit.Rate   // of new connections
+	slots   *limit.Slots // at that rate, shared as active is
+	pool    *Pool
+	tier    *tier
+	salt    uint64 // see randomBits
 }
 
 func newServer(c ServerConfig, index int) *Server {
 	s := &Server{
-		name:    c.identity(),
-		address: c.Address,
-		weight:  int64(cmp.Or(c.Weight, 1)),
-		backup:  c.Backup,
-		index:   index,
-		most:    int64(cmp.Or(c.MaxConns, math.MaxInt)),
-		active:  new(limit.Count),
-		rate:    newRate(c),
-		slots:   new(limit.Slots),
+		name:     c.identity(),
+		address:  c.Address,
+		weight:   int64(cmp.Or(c.Weight, 1)),
+		backup:   c.Backup,
+		index:    index,
+		maxConns: int64(cmp.Or(c.MaxConns, math.MaxInt)),
+		active:   new(limit.Count),
+		rate:     newRate(c),
+		slots:    new(limit.Slots),
 	}
 	s.salt = xxhash.Sum64String(s.name)
 	if c.Down {
@@ -93,12 +93,12 @@ func newServer(c ServerConfig, index int) *Server {
 	return s
 }
 
-// clone returns a server with s's facts and its present state, sharing
-// nothing with it.
+// clone returns a server with s's configuration and present state that shares
+// nothing with s.
 func (s *Server) clone() *Server {
 	c := &Server{
 		name: s.name, address: s.address, weight: s.weight, backup: s.backup,
-		index: s.index, slot: s.slot, most: s.most, active: new(limit.Count), salt: s.salt,
+		index: s.index, slot: s.slot, maxConns: s.maxConns, active: new(limit.Count), salt: s.salt,
 	}
 	c.causes.Store(s.causes.Load())
 	c.warmAt.Store(s.warmAt.Load())
@@ -109,13 +109,13 @@ func (s *Server) clone() *Server {
 // Name returns the server's identity: its configured name, else its address.
 func (s *Server) Name() string { return s.name }
 
-// Address returns where to dial, as configured.
+// Address returns the address to dial, as configured.
 func (s *Server) Address() string { return s.address }
 
 // Weight returns the configured weight, at least 1.
 func (s *Server) Weight() int { return int(s.weight) }
 
-// Backup reports whether the server is used only when no primary can be.
+// Backup reports whether the server is used only when no primary is usable.
 func (s *Server) Backup() bool { return s.backup }
 
 // Index returns the server's position in [Pool.Servers].
@@ -127,11 +127,11 @@ func (s *Server) Pool() *Pool { return s.pool }
 // Active returns how many connections hold a place on the server.
 func (s *Server) Active() int64 { return s.active.Load() }
 
-// Hold takes a place on the server without picking it and whatever its limit,
-// for a connection adopted from another process. Like a pick it is undone by
-// one Release.
+// Hold takes a place on the server without a pick and regardless of its limit,
+// for a connection taken over from another process. It must be followed by one
+// Release, as a pick must.
 func (s *Server) Hold() { s.active.Add(1) }
 
-// Release gives back the place that one successful Pick or one Hold took. It
+// Release gives back the place taken by one successful Pick or one Hold. It
 // must be called exactly once for each.
 func (s *Server) Release() { s.active.Release() }

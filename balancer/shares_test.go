@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A flap must move the flapping server's clients only, and give every one of
-// them back.
+// When a server goes down and comes back, only its clients must move, and all
+// of them must return.
 func TestDownMovesOnlyItsClients(t *testing.T) {
 	from := clients(20000)
 	for _, policy := range []Policy{ClientAddress, Maglev, NGINXHash} {
@@ -39,8 +39,8 @@ func TestDownMovesOnlyItsClients(t *testing.T) {
 	}
 }
 
-// A lost server's clients must spread over all the others, not follow one. (nginx's
-// ring has too few points for that to be even.)
+// A lost server's clients must spread over all other servers, not go to one.
+// (nginx's ring has too few points for an even spread.)
 func TestDownSpreadsItsClients(t *testing.T) {
 	from := clients(40000)
 	for _, policy := range []Policy{ClientAddress, Maglev} {
@@ -99,14 +99,14 @@ func TestP16RemovalMovesFewClients(t *testing.T) {
 				t.Errorf("%d of %d clients moved, at most %.0f may", moved, clientCount, limit*clientCount)
 			}
 			if policy != Maglev && astray > 0 {
-				t.Errorf("%d clients of servers that stayed moved", astray)
+				t.Errorf("%d clients moved whose servers stayed", astray)
 			}
 		})
 	}
 }
 
-// ringShare is how many of the clients are server i's: nginx's ring is uneven
-// by design, so removing a server can move more than its fair share there.
+// ringShare returns how many of the clients map to server i. nginx's ring is
+// uneven by design, so removing a server can move more than its fair share.
 func (p *Pool) ringShare(t *testing.T, i int, from []netip.Addr) int {
 	if p.Policy() != NGINXHash {
 		return 0

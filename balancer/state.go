@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A Cause is a reason why a server gets no new connections. Several may hold
+// A Cause is a reason why a server gets no new connections. Several may apply
 // at once; the server is in service when none does. Causes are sent to a new
-// process, in a Legacy: a value never changes its meaning.
+// process in a ServerState, so a value must never change its meaning.
 type Cause uint32
 
 // The causes.
@@ -19,14 +19,14 @@ const (
 	Unresolved Cause = 1 << 4 // its name has no address yet
 )
 
-// deliberate are the causes that a pool in panic respects all the same, since
-// they are no guesses.
+// deliberate are the causes that a pool in panic respects too: they are
+// certain, unlike failed checks or connections.
 const deliberate = Configured | Drained | Unresolved
 
-// Causes are all causes, the most deliberate first.
+// Causes returns all causes in order of precedence, Configured first.
 func Causes() []Cause { return []Cause{Configured, Drained, Unhealthy, Ejected, Unresolved} }
 
-// String returns the word for one cause, and "" for none or several.
+// String returns the name of a single cause, and "" for none or several.
 func (c Cause) String() string {
 	switch c {
 	case Configured:
@@ -43,20 +43,21 @@ func (c Cause) String() string {
 	return ""
 }
 
-// First returns the most deliberate cause in c, 0 when there is none.
+// First returns the cause in c with the highest precedence, 0 when there is
+// none.
 func (c Cause) First() Cause { return c & -c }
 
 // Causes returns why the server gets no new connections; 0 means it does.
 func (s *Server) Causes() Cause { return Cause(s.causes.Load()) }
 
 // Down reports whether the server is out of service for any cause. A pool in
-// panic may pick it all the same.
+// panic may pick it nevertheless.
 func (s *Server) Down() bool { return s.causes.Load() != 0 }
 
-// Set says whether a cause holds from now on and reports whether that is new.
-// Connections that hold a place keep it; only later picks are affected. A
-// server that comes back into service begins its slow start at now, the time
-// on the clock that picks are told.
+// Set adds or removes a cause and reports whether that changed anything.
+// Existing connections are not affected, only later picks. A server that comes
+// back into service begins its slow start at now, a time on the same clock as
+// Pick's.
 func (s *Server) Set(c Cause, holds bool, now time.Duration) (changed bool) {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
@@ -80,12 +81,12 @@ func (s *Server) Set(c Cause, holds bool, now time.Duration) (changed bool) {
 func (s *Server) warmUp(now time.Duration) {
 	if slow := s.tier.plan.slowStart; slow > 0 {
 		s.warmAt.Store(int64(now + slow))
-		s.tier.warmAt.Store(int64(now + slow)) // it is the last one to end
+		s.tier.warmAt.Store(int64(now + slow)) // the latest slow start to end
 	}
 }
 
-// assess decides whether the pool panics. The primaries do not while a backup
-// can serve, nor the backups while a primary can. p.mu is held.
+// assess decides whether the tiers are in panic. The primaries are not while a
+// backup is in service, nor the backups while a primary is. p.mu must be held.
 func (p *Pool) assess() {
 	primaries, backups := p.primaries.census(), p.backups.census()
 	p.primaries.panics.Store(backups.up == 0 && p.primaries.tooFew(primaries))
@@ -94,7 +95,8 @@ func (p *Pool) assess() {
 	}
 }
 
-// census counts a tier's members that should serve, and those that do.
+// census counts the members of a tier: wanted are those not out of service on
+// purpose, up are those in service.
 type census struct{ wanted, up int }
 
 func (t *tier) census() (n census) {
@@ -115,14 +117,15 @@ func (t *tier) census() (n census) {
 
 func (t *tier) tooFew(n census) bool { return float64(n.up) < t.plan.panic*float64(n.wanted) }
 
-// Panics reports whether so few of the pool's servers are in service that it
-// also uses those that are not, but for those that are out on purpose.
+// Panics reports whether so few of the pool's servers are in service that the
+// pool also uses servers that are out of service, except those that are out
+// on purpose.
 func (p *Pool) Panics() bool {
 	return p.primaries.panics.Load() || p.backups != nil && p.backups.panics.Load()
 }
 
-// InService counts the primaries and backups that are in service, and those
-// that are not out on purpose, or for want of an address.
+// InService counts all servers, primaries and backups: up are those in
+// service, of those that are neither out on purpose nor without an address.
 func (p *Pool) InService() (up, of int) {
 	primaries, backups := p.primaries.census(), p.backups.census()
 	return primaries.up + backups.up, primaries.wanted + backups.wanted
@@ -141,32 +144,32 @@ func (s *Server) usable(panics bool) bool {
 	return c == 0 || panics && c&deliberate == 0
 }
 
-// leastWarm is the share that a slow start begins with: it must not be so
-// small that nobody tells how the server does.
-const leastWarm = 0.1
+// minWarm is the share that a slow start begins with. It is large enough
+// that connections show soon whether the server works.
+const minWarm = 0.1
 
-// isCold reports whether s, in its slow start, leaves this connection to
-// others. Its share grows in proportion to the time, as HAProxy's weight does
-// (slowstart). Policies that hash draw the same lot for a client each time, so
-// the clients come back one by one and each for good.
+// isCold reports whether s, because of its slow start, is not to be used for
+// this connection. Its share grows linearly with time, as HAProxy's weight
+// does (slowstart). Policies that hash compare the same number for a client
+// each time, so a client that has come back to the server stays.
 func (a *attempt) isCold(s *Server) bool {
 	left := time.Duration(s.warmAt.Load()) - a.now
 	slow := a.tier.plan.slowStart
 	if left <= 0 || slow <= 0 {
 		return false
 	}
-	warm := max(leastWarm, 1-float64(left)/float64(slow))
-	if float64(a.lot(s)) < warm*(1<<64) {
+	warm := max(minWarm, 1-float64(left)/float64(slow))
+	if float64(a.randomBits(s)) < warm*(1<<64) {
 		return false
 	}
-	a.spared = true
+	a.skippedCold = true
 	return true
 }
 
-// lot returns 64 random bits, for policies that hash the same ones for the
-// same client and server. They must not depend on the hash that the policy
-// picks by: clients of the server have it high.
-func (a *attempt) lot(s *Server) uint64 {
+// randomBits returns 64 random bits. For policies that hash they are always the same
+// for one client and server. They must be independent of the hash that the
+// policy picks by, because that hash is high for all clients of the server.
+func (a *attempt) randomBits(s *Server) uint64 {
 	if !a.tier.plan.policy.hashes() {
 		return a.tier.plan.rand()
 	}

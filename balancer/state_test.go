@@ -74,8 +74,8 @@ func TestP15PanicUsesWhatIsNotOutOnPurpose(t *testing.T) {
 	}
 }
 
-// A connection for which every server in service has failed gets those that
-// are out as well, but not those that are out on purpose.
+// A connection that has failed on every server in service also tries servers
+// that are out of service, but not those that are out on purpose.
 func TestP15LastResort(t *testing.T) {
 	for _, panic := range []float64{0, 0.1} {
 		p := mustPool(t, Config{Policy: RoundRobin, Servers: named("a", "b", "c", "d"), Panic: panic})
@@ -121,7 +121,8 @@ func TestWithoutPanicDownIsDown(t *testing.T) {
 	}
 }
 
-// A server that comes back gets a tenth of its share, and then more by and by.
+// A server that comes back gets a tenth of its share, which then grows
+// linearly.
 func TestSlowStart(t *testing.T) {
 	const n, slow = 4000, 100 * time.Second
 	for _, policy := range Policies() {
@@ -134,10 +135,10 @@ func TestSlowStart(t *testing.T) {
 			for _, tt := range []struct {
 				at   time.Duration
 				want float64
-			}{{0, leastWarm}, {slow / 2, 0.5}, {slow * 9 / 10, 0.9}, {slow, 1}} {
+			}{{0, minWarm}, {slow / 2, 0.5}, {slow * 9 / 10, 0.9}, {slow, 1}} {
 				got := float64(countOn(t, p, back, tt.at, n)) / full
 				if (policy == LeastConnections || policy == RandomTwo) && tt.want < 1 {
-					continue // they make up for what the server does not have
+					continue // these policies give the less loaded server more connections
 				}
 				if math.Abs(got-tt.want) > 0.13 {
 					t.Errorf("after %v: %.2f of the share, want %.2f", tt.at, got, tt.want)
@@ -147,7 +148,8 @@ func TestSlowStart(t *testing.T) {
 	}
 }
 
-// countOn returns how many of n connections srv gets; none of them stays.
+// countOn returns how many of n connections srv gets; each is released at
+// once.
 func countOn(t *testing.T, p *Pool, srv *Server, now time.Duration, n int) (count int) {
 	t.Helper()
 	for i := range n {
@@ -184,7 +186,7 @@ func TestClientThatCameBackStays(t *testing.T) {
 	}
 }
 
-func TestSlowStartYieldsWhenNobodyElseIsLeft(t *testing.T) {
+func TestSlowStartIsIgnoredWhenNoOtherServerIsLeft(t *testing.T) {
 	for _, policy := range Policies() {
 		p := mustPool(t, Config{Policy: policy, Servers: named("a", "b"), SlowStart: time.Minute})
 		a, b := p.Servers()[0], p.Servers()[1]
@@ -197,8 +199,8 @@ func TestSlowStartYieldsWhenNobodyElseIsLeft(t *testing.T) {
 	}
 }
 
-// TestSlowStartTakesItsNewLength: one that a reload makes shorter ends earlier,
-// and one that it makes longer ends later.
+// TestSlowStartTakesItsNewLength: a slow start that a reload shortens ends
+// earlier, and one that it lengthens ends later.
 func TestSlowStartTakesItsNewLength(t *testing.T) {
 	for _, length := range []time.Duration{10 * time.Second, 1000 * time.Second} {
 		old := mustPool(t, Config{Servers: named("a", "b"), SlowStart: 100 * time.Second})
@@ -207,16 +209,16 @@ func TestSlowStartTakesItsNewLength(t *testing.T) {
 		p := mustPool(t, Config{Servers: named("a", "b"), SlowStart: length})
 		p.Adopt(old)
 		again := mustPool(t, Config{Servers: named("a", "b"), SlowStart: length})
-		again.Inherit(old.Legacies())
+		again.Restore(old.ServerStates())
 		for _, next := range []*Pool{p, again} {
-			if got, want := next.Legacies()[0].WarmAt, 5*time.Second+length; got != want {
+			if got, want := next.ServerStates()[0].WarmAt, 5*time.Second+length; got != want {
 				t.Errorf("%v instead of 100 s: warm at %v, want %v", length, got, want)
 			}
 		}
 	}
 }
 
-func TestSuccessorKeepsConnectionsAndHealth(t *testing.T) {
+func TestAdoptKeepsConnectionsAndHealth(t *testing.T) {
 	old := mustPool(t, Config{Servers: []ServerConfig{{Address: "a"}, {Address: "b", Down: true}, {Name: "c", Address: "c1"}, {Address: "d"}}})
 	held := old.Servers()[0]
 	held.Hold()
@@ -233,7 +235,7 @@ func TestSuccessorKeepsConnectionsAndHealth(t *testing.T) {
 	}
 	held.Release()
 	if n := p.Servers()[3].Active(); n != 0 {
-		t.Errorf("%d connections after the release by the old server", n)
+		t.Errorf("%d connections after the release on the old server", n)
 	}
 }
 
@@ -241,8 +243,8 @@ func client4(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 }
 
-// TestUsable: a pool can be used while a server is in service, or by panic,
-// which uses none that is out on purpose or has no address.
+// TestUsable: a pool is usable while a server is in service, or while it is in
+// panic, which excludes servers that are out on purpose or have no address.
 func TestUsable(t *testing.T) {
 	p := mustPool(t, Config{Servers: named("a", "b", "c"), Panic: 0.5})
 	s := p.Servers()
@@ -275,13 +277,12 @@ func TestUsable(t *testing.T) {
 	}
 }
 
-// TestUnresolvedIsNotInherited: another pool, or process, looks the name up
-// itself.
+// TestUnresolvedIsNotInherited: a new pool looks the name up itself.
 func TestUnresolvedIsNotInherited(t *testing.T) {
 	old, p := mustPool(t, Config{Servers: named("a")}), mustPool(t, Config{Servers: named("a")})
 	old.Servers()[0].Set(Unresolved|Drained, true, 0)
 	p.Adopt(old)
 	if got := p.Servers()[0].Causes(); got != Drained {
-		t.Errorf("causes %b, want that it is drained", got)
+		t.Errorf("causes %b, want only Drained", got)
 	}
 }

@@ -15,22 +15,22 @@ const (
 	prime5 uint64 = 0x27D4EB2F165667C5
 )
 
-// A prefix is a key after the steps of XXH64 that are the same whatever
-// follows it: made once a pick.
+// A prefix is a key after the steps of XXH64 that do not depend on what
+// follows it. It is computed once per pick.
 type prefix struct {
 	words key // for inputs under 32 bytes, where the key is two words of the tail
 	long  longPrefix
 }
 
-// A longPrefix is the same for inputs of 32 bytes or more, where the key is
+// A longPrefix is the same for inputs of 32 bytes or more, in which the key is
 // lanes 1 and 2 of the first stripe.
 type longPrefix struct {
 	lanes key    // after that stripe
-	merge key    // rounded as merging takes them
-	sum   uint64 // their part of the state before merging
+	merge key    // the lanes after the rounding that merging applies
+	sum   uint64 // the lanes' part of the state before merging
 }
 
-// set prepares k; what long inputs need is left out unless there are some.
+// set prepares k. The part for long inputs is set only if there are any.
 func (p *prefix) set(k key, some longInputs) {
 	p.words = key{round(0, k.first), round(0, k.second)}
 	if some {
@@ -38,7 +38,7 @@ func (p *prefix) set(k key, some longInputs) {
 	}
 }
 
-// longInputs says whether any input has 32 bytes or more.
+// longInputs is true if any input has 32 bytes or more.
 type longInputs bool
 
 func (l *longPrefix) set(lanes key) {
@@ -52,9 +52,9 @@ func (l *longPrefix) set(lanes key) {
 // library's result, as the tests check, and takes only the steps that depend
 // on the key; BenchmarkHash shows what that saves.
 type suffix struct {
-	start uint64 // the identity's and the length's part of the state before the tail
+	start uint64 // the part of the state before the tail that identity and length determine
 	later []key  // lanes 1 and 2 of every stripe but the first
-	merge key    // lanes 3 and 4, rounded as merging takes them
+	merge key    // lanes 3 and 4 after the rounding that merging applies
 	size  uint64 // of the whole input
 	tail  tail
 }
@@ -100,7 +100,7 @@ func (s *suffix) beginLong(p *prefix) uint64 {
 	return mergeLane(mergeLane(h, s.merge.first), s.merge.second) + s.size
 }
 
-// run takes lanes 1 and 2 over the stripes after the first.
+// run returns lanes 1 and 2 after the stripes that follow the first.
 func (s *suffix) run(lanes key) key {
 	for _, w := range s.later {
 		lanes = key{round(lanes.first, w.first), round(lanes.second, w.second)}
@@ -108,8 +108,8 @@ func (s *suffix) run(lanes key) key {
 	return lanes
 }
 
-// A tail is the input's end that fills no stripe, each step done as far as it
-// is the same for every key.
+// A tail is the end of the input, after the last full stripe. The part of each
+// step that does not depend on the key is already computed.
 type tail struct {
 	words  [3]uint64
 	bytes  [3]uint64
@@ -119,7 +119,7 @@ type tail struct {
 	nHalf  uint8
 }
 
-// newTail prepares b, of which at most 31 bytes are left.
+// newTail prepares b, which has at most 31 bytes.
 func newTail(b []byte) tail {
 	var t tail
 	for ; len(b) >= 8; b = b[8:] {
@@ -151,8 +151,8 @@ func (t *tail) finish(h uint64) uint64 {
 	return avalanche(h)
 }
 
-// Where the four lanes start, for seed 0: prime1+prime2, prime2, 0 and
-// -prime1, modulo 2^64.
+// The initial values of the four lanes for seed 0: prime1+prime2, prime2, 0
+// and -prime1, modulo 2^64.
 const (
 	laneStart1 = prime1 - (^prime2 + 1)
 	laneStart2 = prime2

@@ -8,7 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// sumOf hashes a key of 16 bytes and an identity in the prepared way.
+// sumOf hashes a key of 16 bytes and an identity with a prefix and a suffix.
 func sumOf(addr []byte, identity string) uint64 {
 	s := newSuffix(identity)
 	var p prefix

@@ -71,13 +71,13 @@ func NewEjector(pool *balancer.Pool, e Ejection, clock func() time.Duration, cha
 		r := &record{}
 		j.records[s] = r
 		was, known := before[s.Name()]
-		if known && s.Succeeds() {
+		if known && s.Adopted() {
 			r.begun, r.times, r.back, r.why = was.begun, was.times, was.back, was.why
 			r.failures.Store(was.failures)
 		}
 		switch {
 		case s.Causes()&balancer.Ejected == 0:
-		case known && s.Succeeds():
+		case known && s.Adopted():
 			j.hold(s, r, was.back-clock())
 		default: // another process ejected it
 			j.eject(s, r, clock())

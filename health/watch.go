@@ -98,10 +98,10 @@ func Start(subjects []Subject, s Schedule, clock func() time.Duration, changed f
 		p.begun = sync.OnceFunc(func() { close(p.known) })
 		p.status = Status{Server: sub.Server, Up: begins(sub.Server, s.Initial), Since: time.Now()}
 		p.due = time.Now().Add(s.firstWait())
-		if was := before[sub.Server.Name()]; was != nil && sub.Server.Succeeds() {
+		if was := before[sub.Server.Name()]; was != nil && sub.Server.Adopted() {
 			p.continueFrom(was)
 		}
-		if sub.Server.Succeeds() {
+		if sub.Server.Adopted() {
 			p.begun()
 		}
 		sub.Server.Set(balancer.Unhealthy, !p.status.Up, clock())
@@ -138,7 +138,7 @@ func (p *probeState) continueFrom(was *probeState) {
 // begins reports whether s is up until probes have decided. A server that was
 // watched before keeps its state.
 func begins(s *balancer.Server, i Initial) bool {
-	if s.Succeeds() {
+	if s.Adopted() {
 		return s.Causes()&balancer.Unhealthy == 0
 	}
 	return i != Down
@@ -199,7 +199,7 @@ func (p *probeState) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		next := p.note(r, first && s.Initial == Probe && !p.Server.Succeeds())
+		next := p.note(r, first && s.Initial == Probe && !p.Server.Adopted())
 		p.begun()
 		due := begun.Add(vary(next))
 		p.mu.Lock()

@@ -405,7 +405,7 @@ func TestWhatTheBalancerGets(t *testing.T) {
 	sv := b.Balancer.Servers()[0]
 	sv.Set(balancer.Unhealthy, true, 0)
 	sv.Set(balancer.Unhealthy, false, time.Second)
-	if warm := b.Balancer.Legacies()[0].WarmAt; !b.Transparent || warm != time.Minute+time.Second {
+	if warm := b.Balancer.ServerStates()[0].WarmAt; !b.Transparent || warm != time.Minute+time.Second {
 		t.Errorf("transparent %t, warm at %s", b.Transparent, warm)
 	}
 	if n := len(firsts(b.Balancer)); n != 2 {

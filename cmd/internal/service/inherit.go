@@ -68,7 +68,7 @@ func (i *Inheritance) informPools(cfg *l4.Config) {
 	for _, p := range cfg.Pools() {
 		for _, was := range i.taker.Offer.Pools {
 			if was.Name == p.Balancer.Name() {
-				p.Balancer.Inherit(was.Servers)
+				p.Balancer.Restore(was.Servers)
 			}
 		}
 	}

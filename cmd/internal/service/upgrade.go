@@ -143,7 +143,7 @@ func adminKey(a socket.Addr) string { return "admin " + a.String() }
 // legacies is what is known of the servers.
 func legacies(cfg *l4.Config) (all []upgrade.Pool) {
 	for _, p := range cfg.Pools() {
-		all = append(all, upgrade.Pool{Name: p.Balancer.Name(), Servers: p.Balancer.Legacies()})
+		all = append(all, upgrade.Pool{Name: p.Balancer.Name(), Servers: p.Balancer.ServerStates()})
 	}
 	return all
 }

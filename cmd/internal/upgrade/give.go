@@ -45,7 +45,7 @@ type Offer struct {
 // A Pool is what is known of the servers of a pool.
 type Pool struct {
 	Name    string
-	Servers []balancer.Legacy
+	Servers []balancer.ServerState
 }
 
 // A Giver is the old process's part. One goroutine at a time uses it.

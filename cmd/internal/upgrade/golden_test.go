@@ -60,7 +60,7 @@ func printMessages() {
 	at := time.Duration(1234567890)
 	offer := Offer{
 		Version: Version, Format: "0011223344556677", Clock: at, At: 2 * at, Keys: []string{"127.0.0.1:443"},
-		Pools: []Pool{{Name: "chat", Servers: []balancer.Legacy{{Name: "a", Address: "10.0.0.1:443", Causes: balancer.Drained | balancer.Unhealthy, WarmAt: at, SlowStart: at}}}},
+		Pools: []Pool{{Name: "chat", Servers: []balancer.ServerState{{Name: "a", Address: "10.0.0.1:443", Causes: balancer.Drained | balancer.Unhealthy, WarmAt: at, SlowStart: at}}}},
 	}
 	for _, m := range []struct {
 		kind    kind

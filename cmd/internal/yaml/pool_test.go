@@ -129,7 +129,7 @@ func warmAfter(l loaded) any {
 	const back = time.Second
 	l.server.Set(balancer.Unhealthy, true, 0)
 	l.server.Set(balancer.Unhealthy, false, back)
-	return l.pool.Balancer.Legacies()[0].WarmAt - back
+	return l.pool.Balancer.ServerStates()[0].WarmAt - back
 }
 
 // turns counts the connections, of a hundred that come at once, that the
