@@ -1,5 +1,5 @@
-// Package resolve finds the addresses of servers that are known by name, and
-// notices when they change.
+// Package resolve looks up the addresses of servers that are configured by
+// name, and reports when they change.
 package resolve
 
 import (
@@ -19,10 +19,10 @@ import (
 
 // Config says how names are looked up. The zero value means the defaults.
 type Config struct {
-	Servers []netip.AddrPort // asked in this order; none: those of /etc/resolv.conf
-	MinTTL  time.Duration    // an answer is good for so long at least; 0: DefaultMinTTL
-	MaxTTL  time.Duration    // and at most; 0: DefaultMaxTTL
-	Timeout time.Duration    // of one question to one server; 0: DefaultTimeout
+	Servers []netip.AddrPort // DNS servers, queried in this order; none means those of /etc/resolv.conf
+	MinTTL  time.Duration    // lower bound of how long an answer is valid; 0 means DefaultMinTTL
+	MaxTTL  time.Duration    // upper bound of the same; 0 means DefaultMaxTTL
+	Timeout time.Duration    // of one query to one server; 0 means DefaultTimeout
 }
 
 // Defaults for Config.
@@ -31,12 +31,12 @@ const (
 	DefaultMaxTTL  = 5 * time.Minute
 	DefaultTimeout = 2 * time.Second
 
-	// hostsTTL is how often a name is looked up again that did not come from
-	// a DNS server, or could not be looked up.
+	// hostsTTL is the time until a name is looked up again that is in the
+	// hosts file or could not be looked up.
 	hostsTTL = 10 * time.Second
 )
 
-// The system's files.
+// resolvConf is the system's resolver configuration (resolv.conf(5)).
 const resolvConf = "/etc/resolv.conf"
 
 // A Service is one target of an SRV record.
@@ -46,45 +46,45 @@ type Service struct {
 	Priority, Weight uint16
 }
 
-// An Answer is what is known of a name. It is not changed once made.
+// An Answer is the result of looking a name up. It is immutable once stored.
 type Answer struct {
 	Addrs    []netip.Addr // sorted
-	Services []Service    // of an SRV question; sorted
+	Services []Service    // of an SRV query; sorted
 	Expires  time.Time
-	Err      error // of the last time it was asked for; the rest is older then
+	Err      error // of the last lookup; if set, Addrs and Services are from an earlier one
 
-	lacks family // that could not be asked for
+	lacks family // the family that could not be looked up
 }
 
-// family is the length of its addresses in bits, 0 for none.
+// family is an address family, as the length of its addresses in bits; 0 is
+// no family.
 type family int
 
 func (f family) has(a netip.Addr) bool { return a.BitLen() == int(f) }
 
 func (a *Answer) empty() bool { return len(a.Addrs) == 0 && len(a.Services) == 0 }
 
-// same reports whether a and b say the same.
+// same reports whether a and b have the same addresses and services.
 func (a *Answer) same(b *Answer) bool {
 	return slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Services, b.Services)
 }
 
-// question is a name and what is asked of it.
+// question is a name and the record type to look up.
 type question struct {
 	name string
-	srv  bool
+	srv  bool // SRV, else A and AAAA
 }
 
-// Resolver looks names up and remembers the answers: the last good one is used
-// for as long as there is no better. Its methods may be called from any
-// goroutine.
+// Resolver looks names up and caches the answers: when a lookup fails, the last
+// good answer stays in use. Its methods may be called from any goroutine.
 type Resolver struct {
 	cfg     Config
 	mu      sync.Mutex
 	answers map[question]*Answer
-	used    map[question]bool // since the last Forget
+	used    map[question]bool // since the last Begin
 }
 
-// New returns a Resolver that knows nothing yet.
+// New returns a Resolver with an empty cache.
 func New(cfg Config) *Resolver {
 	cfg.MinTTL = cmp.Or(cfg.MinTTL, DefaultMinTTL)
 	cfg.MaxTTL = max(cmp.Or(cfg.MaxTTL, DefaultMaxTTL), cfg.MinTTL)
@@ -92,8 +92,8 @@ func New(cfg Config) *Resolver {
 	return &Resolver{cfg: cfg, answers: map[question]*Answer{}, used: map[question]bool{}}
 }
 
-// Addrs returns the addresses of a host: an answer that is still good, else
-// what the servers say, else the last good answer.
+// Addrs returns the addresses of a host, at least one: from an answer that has
+// not expired, else from the DNS servers, else from the last good answer.
 func (r *Resolver) Addrs(ctx context.Context, host string) ([]netip.Addr, error) {
 	a := r.ask(ctx, question{name: host})
 	if len(a.Addrs) == 0 {
@@ -102,7 +102,7 @@ func (r *Resolver) Addrs(ctx context.Context, host string) ([]netip.Addr, error)
 	return a.Addrs, nil
 }
 
-// Services returns the targets of an SRV name in the same way.
+// Services returns the targets of an SRV name, at least one, in the same way.
 func (r *Resolver) Services(ctx context.Context, name string) ([]Service, error) {
 	a := r.ask(ctx, question{name, true})
 	if len(a.Services) == 0 {
@@ -111,8 +111,8 @@ func (r *Resolver) Services(ctx context.Context, name string) ([]Service, error)
 	return a.Services, nil
 }
 
-// ask returns what is known of q, after it has made sure that it is as new as
-// can be had.
+// ask returns the cached answer of q if it has not expired, and otherwise looks
+// q up.
 func (r *Resolver) ask(ctx context.Context, q question) *Answer {
 	r.mu.Lock()
 	known := r.answers[q]
@@ -131,7 +131,7 @@ func (r *Resolver) ask(ctx context.Context, q question) *Answer {
 	return fresh
 }
 
-// complete takes from an older answer what this one lacks.
+// complete fills in from an older answer what could not be looked up.
 func (a *Answer) complete(older *Answer) {
 	if a.Err != nil {
 		a.Addrs, a.Services = older.Addrs, older.Services
@@ -145,8 +145,8 @@ func (a *Answer) complete(older *Answer) {
 	a.Addrs = normal(a.Addrs)
 }
 
-// Begin forgets which names are in use: those asked for from now on are. undo
-// remembers the others again.
+// Begin clears the set of names in use, which names looked up from now on join.
+// undo adds the earlier ones again.
 func (r *Resolver) Begin() (undo func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -172,8 +172,8 @@ func (r *Resolver) Missing() (names []string) {
 	return names
 }
 
-// Next returns when the first answer in use expires; false when nothing is in
-// use.
+// Next returns when the first answer in use expires; ok is false when no name
+// is in use.
 func (r *Resolver) Next() (at time.Time, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -185,14 +185,15 @@ func (r *Resolver) Next() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// A Change is a name whose answer changed, or could not be had.
+// A Change is a name whose answer changed, or whose lookup failed.
 type Change struct {
 	Name  string
-	Err   error // the last good answer stays in use
-	Again bool  // it could not be had the last time either
+	Err   error // why the lookup failed; the last good answer stays in use
+	Again bool  // the lookup before that failed, too
 }
 
-// Refresh asks again for what has expired and returns what is new.
+// Refresh looks up the names in use whose answers have expired and returns the
+// changes.
 func (r *Resolver) Refresh(ctx context.Context) []Change {
 	var changes []Change
 	for _, q := range r.expired() {
@@ -222,7 +223,7 @@ func (r *Resolver) expired() (all []question) {
 	return all
 }
 
-// look asks the hosts file, then the servers.
+// look looks q up in the hosts file, then with the DNS servers.
 func (r *Resolver) look(ctx context.Context, q question) *Answer {
 	if !q.srv {
 		if addrs := inHosts(ctx, q.name); len(addrs) > 0 {
@@ -237,11 +238,11 @@ func (r *Resolver) look(ctx context.Context, q question) *Answer {
 	return a
 }
 
-// inHosts looks in the hosts file alone: Go's resolver, which has no way to a
-// server.
+// inHosts looks in the hosts file only: it uses Go's resolver with a Dial that
+// always fails, so that no server is queried.
 func inHosts(ctx context.Context, host string) []netip.Addr {
 	res := net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		return nil, errors.New("not here")
+		return nil, errors.New("hosts file only")
 	}}
 	addrs, err := res.LookupNetIP(ctx, "ip", host)
 	if err != nil {
@@ -250,7 +251,8 @@ func inHosts(ctx context.Context, host string) []netip.Addr {
 	return normal(addrs)
 }
 
-// normal sorts addresses and writes IPv4-mapped ones as IPv4.
+// normal sorts addresses, removes duplicates and zones, and converts
+// IPv4-mapped ones to IPv4.
 func normal(addrs []netip.Addr) []netip.Addr {
 	all := make([]netip.Addr, len(addrs))
 	for i, a := range addrs {
@@ -260,7 +262,8 @@ func normal(addrs []netip.Addr) []netip.Addr {
 	return slices.Compact(all)
 }
 
-// query asks the servers for q under every name that it may have.
+// query asks the servers for each name that q may stand for, until one has
+// records.
 func (r *Resolver) query(ctx context.Context, q question) (*Answer, time.Duration, error) {
 	servers, names, err := r.plan(q.name)
 	if err != nil {
@@ -281,8 +284,8 @@ func (r *Resolver) query(ctx context.Context, q question) (*Answer, time.Duratio
 	return nil, 0, cmp.Or(err, errors.New("no such name"))
 }
 
-// plan says whom to ask, and for what: a name without a dot may be in one of
-// the domains of resolv.conf.
+// plan returns the DNS servers and the names to query: a name without a dot may
+// be in one of the search domains of resolv.conf.
 func (r *Resolver) plan(name string) (servers, names []string, err error) {
 	for _, s := range r.cfg.Servers {
 		servers = append(servers, s.String())
@@ -307,8 +310,8 @@ func (r *Resolver) plan(name string) (servers, names []string, err error) {
 	return servers, names, nil
 }
 
-// addrs asks for both families at the same time. One that cannot be had does
-// not hide the other.
+// addrs queries both families at the same time. If one fails, the addresses of
+// the other are still returned.
 func (r *Resolver) addrs(ctx context.Context, servers []string, name string) (*Answer, time.Duration, error) {
 	types := [...]uint16{dns.TypeA, dns.TypeAAAA}
 	var answers [len(types)]*dns.Msg
@@ -338,8 +341,8 @@ func (r *Resolver) addrs(ctx context.Context, servers []string, name string) (*A
 	return a, ttl, nil
 }
 
-// oneLine joins two errors, of which either may be nil. Both families usually
-// fail in the same way.
+// oneLine joins two errors in one line; either may be nil. Two equal texts
+// become one, because both families usually fail in the same way.
 func oneLine(a, b error) error {
 	if a == nil || b == nil || a.Error() == b.Error() {
 		return cmp.Or(a, b)
@@ -376,8 +379,8 @@ func (r *Resolver) services(ctx context.Context, servers []string, name string) 
 	return a, ttl, nil
 }
 
-// withoutPorts takes the addresses out of a network error: the port of each
-// question is another one.
+// withoutPorts removes the addresses from a network error, because each query
+// has another source port.
 func withoutPorts(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -386,8 +389,9 @@ func withoutPorts(err error) error {
 	return err
 }
 
-// exchange asks one server after the other, over TCP where an answer does not
-// fit in a datagram. A name that does not exist is an answer without records.
+// exchange queries one server after the other until one answers, and repeats
+// the query over TCP if the answer is truncated. A name that does not exist is
+// an answer without records, and no error.
 func (r *Resolver) exchange(ctx context.Context, servers []string, name string, t uint16) (*dns.Msg, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(name, t)

@@ -45,7 +45,7 @@ func startZone(t *testing.T) *zone {
 func sameport(t *testing.T) (net.PacketConn, net.Listener) {
 	t.Helper()
 	var err error
-	for range 100 { // others take ports, too
+	for range 100 { // the UDP port may be in use
 		ln, e := net.Listen("tcp", "127.0.0.1:0")
 		if e != nil {
 			t.Fatal(e)
@@ -145,27 +145,27 @@ func TestTruncatedAnswersComeOverTCP(t *testing.T) {
 func TestNoAnswer(t *testing.T) {
 	z := startZone(t)
 	r := z.resolver()
-	if got, err := r.Addrs(t.Context(), "nobody.test"); err == nil {
-		t.Errorf("a name that nobody has: %v", got)
+	if got, err := r.Addrs(t.Context(), "missing.test"); err == nil {
+		t.Errorf("a name that does not exist: %v", got)
 	}
 	z.setRcode(dns.RcodeServerFailure)
 	if got, err := r.Addrs(t.Context(), "chat.test"); err == nil || !strings.Contains(err.Error(), "SERVFAIL") {
 		t.Errorf("a server that fails: %v, %v", got, err)
 	}
-	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
+	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody.Close()
-	at := nobody.LocalAddr().String()
+	closed.Close()
+	at := closed.LocalAddr().String()
 	r = New(Config{Servers: []netip.AddrPort{netip.MustParseAddrPort(at)}})
 	if _, err := r.Addrs(t.Context(), "chat.test"); err == nil || err.Error() != at+": read: connection refused" {
-		t.Errorf("no server, which both families meet: %v", err)
+		t.Errorf("no server: %v, want the error that both families have, once", err)
 	}
 }
 
-// TestLastGoodAnswer: when a name cannot be looked up any more its addresses
-// stay, and when it can be again they change.
+// TestLastGoodAnswer: while the lookup of a name fails its addresses stay in
+// use; when the lookup succeeds again they are replaced.
 func TestLastGoodAnswer(t *testing.T) {
 	z := startZone(t)
 	z.set("chat.test. A", "0 IN A 192.0.2.8")
@@ -189,11 +189,11 @@ func TestLastGoodAnswer(t *testing.T) {
 		t.Errorf("another answer: %+v", c)
 	}
 	if got, err := r.Addrs(t.Context(), "chat.test"); err != nil || got[0] != addrs("192.0.2.9")[0] {
-		t.Errorf("in the end: %v, %v", got, err)
+		t.Errorf("after the change: %v, %v", got, err)
 	}
 }
 
-// refresh waits until an answer has expired and asks again.
+// refresh waits until an answer has expired and calls Refresh.
 func refresh(t *testing.T, r *Resolver) []Change {
 	t.Helper()
 	at, ok := r.Next()
@@ -218,16 +218,16 @@ func TestServices(t *testing.T) {
 	}
 }
 
-func TestHostsFileCountsFirst(t *testing.T) {
+func TestHostsFileHasPrecedence(t *testing.T) {
 	z := startZone(t)
 	z.set("localhost. A", "60 IN A 192.0.2.8")
 	got, err := z.resolver().Addrs(t.Context(), "localhost")
 	if err != nil || len(got) == 0 || !got[0].IsLoopback() {
-		t.Errorf("%v, %v, want what /etc/hosts has", got, err)
+		t.Errorf("%v, %v, want the address in /etc/hosts", got, err)
 	}
 }
 
-// TestBegin: names that nobody asked for since are not asked for again.
+// TestBegin: names not looked up since Begin are not refreshed.
 func TestBegin(t *testing.T) {
 	z := startZone(t)
 	z.set("chat.test. A", "60 IN A 192.0.2.8")
