@@ -1,6 +1,6 @@
-// Package notify tells a command or a web address what happens to servers. It
-// never makes anybody wait: what comes faster than it can be told is dropped,
-// counted and logged.
+// Package notify sends events of servers, such as up and down, to a command or
+// a webhook. It never blocks its callers: when events come faster than they can
+// be sent they are dropped, and each drop is logged.
 package notify
 
 import (
@@ -32,34 +32,35 @@ type Event struct {
 
 // The kinds of events.
 const (
-	Down       = "down"       // its checks fail
-	Up         = "up"         // they pass again
+	Down       = "down"       // its health checks fail
+	Up         = "up"         // its health checks pass again
 	Ejected    = "ejected"    // connections to it fail
 	Readmitted = "readmitted" // its ejection is over
 	Drained    = "drained"    // an operator took it out of service
-	Undrained  = "undrained"  // and put it back
+	Undrained  = "undrained"  // an operator put it back into service
 )
 
-// Config says whom to tell; an empty field tells nobody.
+// Config says where events are sent. An empty field disables its receiver.
 type Config struct {
-	Command []string // a program and its arguments: the event is JSON on its standard input
-	Webhook string   // an http or https URL: the event is the JSON body of a POST
+	Command []string // a program and its arguments, run with the event as JSON on standard input
+	Webhook string   // an http or https URL, which gets the event as the JSON body of a POST
 }
 
-// Equal reports whether c and d tell the same.
+// Equal reports whether c and d have the same receivers.
 func (c Config) Equal(d Config) bool {
 	return slices.Equal(c.Command, d.Command) && c.Webhook == d.Webhook
 }
 
-// Limits of telling.
+// Limits of sending.
 const (
-	backlog   = 256
+	backlog   = 256              // queued events
 	limit     = 10 * time.Second // of one command or request
-	mostNoise = 1 << 10          // of a command's output, in the log
+	maxOutput = 1 << 10          // bytes of a command's output in the log, and of a response that are read
 )
 
-// A Teller tells of events, one after the other.
-type Teller struct {
+// A Notifier sends events, one after the other. A nil Notifier is valid and
+// discards events.
+type Notifier struct {
 	cfg    Config
 	log    *slog.Logger
 	events chan Event
@@ -68,53 +69,55 @@ type Teller struct {
 	client http.Client
 }
 
-// Start begins to tell. With nobody to tell it returns nil, which is a Teller
-// too.
-func Start(cfg Config, log *slog.Logger) *Teller {
+// Start starts a Notifier, which the caller closes. It returns nil if cfg has
+// no receiver.
+func Start(cfg Config, log *slog.Logger) *Notifier {
 	if len(cfg.Command) == 0 && cfg.Webhook == "" {
 		return nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	t := &Teller{cfg: cfg, log: log, events: make(chan Event, backlog), stop: stop}
+	t := &Notifier{cfg: cfg, log: log, events: make(chan Event, backlog), stop: stop}
 	t.client.Timeout = limit
 	t.done.Go(func() { t.run(ctx) })
 	return t
 }
 
-// Tell queues e. It may be called from any goroutine and returns at once.
-func (t *Teller) Tell(e Event) {
+// Send queues e, or drops it when the queue is full. It may be called from any
+// goroutine and never blocks.
+func (t *Notifier) Send(e Event) {
 	if t == nil {
 		return
 	}
 	select {
 	case t.events <- e:
 	default:
-		t.log.Warn("notification dropped, there are too many", "event", e.Event, "server", e.Server)
+		t.log.Warn("notification dropped: the queue is full", "event", e.Event, "server", e.Server)
 	}
 }
 
-// Close gives up what is queued and ends a command or request under way.
-func (t *Teller) Close() {
+// Close discards queued events, cancels a running command or request, and waits
+// for it to end.
+func (t *Notifier) Close() {
 	if t != nil {
 		t.stop()
 		t.done.Wait()
 	}
 }
 
-func (t *Teller) run(ctx context.Context) {
+func (t *Notifier) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-t.events:
-			if err := t.tell(ctx, e); err != nil && ctx.Err() == nil {
+			if err := t.send(ctx, e); err != nil && ctx.Err() == nil {
 				t.log.Warn("notification failed", "event", e.Event, "server", e.Server, "error", err)
 			}
 		}
 	}
 }
 
-func (t *Teller) tell(ctx context.Context, e Event) error {
+func (t *Notifier) send(ctx context.Context, e Event) error {
 	body, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -126,14 +129,14 @@ func (t *Teller) tell(ctx context.Context, e Event) error {
 	return cmp.Or(failed, also)
 }
 
-func (t *Teller) command(ctx context.Context, e Event, body []byte) error {
+func (t *Notifier) command(ctx context.Context, e Event, body []byte) error {
 	if len(t.cfg.Command) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, t.cfg.Command[0], t.cfg.Command[1:]...)
-	cmd.WaitDelay = time.Second // for children that keep its output open
+	cmd.WaitDelay = time.Second // its children may keep the output open
 	cmd.Stdin = bytes.NewReader(body)
 	cmd.Env = append(os.Environ(), "CULVERT_EVENT="+e.Event, "CULVERT_POOL="+e.Pool, "CULVERT_SERVER="+e.Server,
 		"CULVERT_ADDRESS="+e.Address, "CULVERT_REASON="+e.Reason)
@@ -149,11 +152,11 @@ func (t *Teller) command(ctx context.Context, e Event, body []byte) error {
 }
 
 func firstLine(out []byte) string {
-	line, _, _ := strings.Cut(string(out[:min(len(out), mostNoise)]), "\n")
+	line, _, _ := strings.Cut(string(out[:min(len(out), maxOutput)]), "\n")
 	return line
 }
 
-func (t *Teller) webhook(ctx context.Context, body []byte) error {
+func (t *Notifier) webhook(ctx context.Context, body []byte) error {
 	if t.cfg.Webhook == "" {
 		return nil
 	}
@@ -167,7 +170,7 @@ func (t *Teller) webhook(ctx context.Context, body []byte) error {
 		return fmt.Errorf("webhook: %w", err)
 	}
 	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, mostNoise)
+	_, _ = io.CopyN(io.Discard, res.Body, maxOutput)
 	if res.StatusCode/100 != 2 {
 		return fmt.Errorf("webhook: status %s", res.Status)
 	}

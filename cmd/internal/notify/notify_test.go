@@ -19,7 +19,7 @@ var event = Event{Time: time.Unix(1700000000, 0).UTC(), Event: Down, Pool: "chat
 
 const eventJSON = `{"time":"2023-11-14T22:13:20Z","event":"down","pool":"chat","server":"chat-1","address":"10.0.0.1:443","reason":"refused"}`
 
-// logged is a log that tells when something is in it.
+// logged is a log whose channel some receives a value for each write.
 type logged struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -54,7 +54,7 @@ func TestWebhookGetsTheEvent(t *testing.T) {
 	_, log := newLogged()
 	n := Start(Config{Webhook: s.URL}, log)
 	defer n.Close()
-	n.Tell(event)
+	n.Send(event)
 	if g := <-got; g != "POST application/json "+eventJSON {
 		t.Errorf("got %s", g)
 	}
@@ -66,7 +66,7 @@ func TestCommandGetsTheEvent(t *testing.T) {
 	_, log := newLogged()
 	n := Start(Config{Command: []string{"sh", "-c", `{ cat; echo; echo "$CULVERT_EVENT $CULVERT_SERVER $CULVERT_REASON $1"; } > "$0.part" && mv "$0.part" "$0"`, fifo, "two words"}}, log)
 	defer n.Close()
-	n.Tell(event)
+	n.Send(event)
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		b, err := os.ReadFile(fifo)
@@ -93,7 +93,7 @@ func TestFailuresAreLogged(t *testing.T) {
 	} {
 		out, log := newLogged()
 		n := Start(cfg, log)
-		n.Tell(event)
+		n.Send(event)
 		<-out.some
 		n.Close()
 		if got := out.String(); !strings.Contains(got, want) {
@@ -102,7 +102,7 @@ func TestFailuresAreLogged(t *testing.T) {
 	}
 }
 
-func TestNobodyWaitsForASlowReceiver(t *testing.T) {
+func TestSendDoesNotWaitForASlowReceiver(t *testing.T) {
 	begun, release := make(chan bool, 1), make(chan bool)
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -113,20 +113,20 @@ func TestNobodyWaitsForASlowReceiver(t *testing.T) {
 	defer close(release)
 	out, log := newLogged()
 	n := Start(Config{Webhook: s.URL}, log)
-	n.Tell(event)
+	n.Send(event)
 	<-begun
 	for range backlog + 2 {
-		n.Tell(event)
+		n.Send(event)
 	}
 	if got := strings.Count(out.String(), "dropped"); got != 2 {
 		t.Errorf("%d dropped, want 2", got)
 	}
-	n.Close() // while a request is under way
+	n.Close() // cancels the request in progress
 }
 
-func TestNobodyToTell(t *testing.T) {
+func TestNoReceiverGivesANotifierThatDiscards(t *testing.T) {
 	n := Start(Config{}, slog.Default())
-	n.Tell(event)
+	n.Send(event)
 	n.Close()
 }
 

@@ -18,17 +18,17 @@ import (
 type events struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
-	down   func(*balancer.Server) // nil: nobody follows yet
-	back   func(*balancer.Server)
-	cfg    notify.Config
-	teller *notify.Teller
-	counts map[admin.Change]uint64
-	panics map[string]bool // the pools whose panic was logged
+	mu       sync.Mutex
+	down     func(*balancer.Server) // nil: nobody follows yet
+	back     func(*balancer.Server)
+	cfg      notify.Config
+	notifier *notify.Notifier
+	counts   map[admin.Change]uint64
+	panics   map[string]bool // the pools whose panic was logged
 }
 
 func newEvents(cfg notify.Config, log *slog.Logger) *events {
-	return &events{log: log, cfg: cfg, teller: notify.Start(cfg, log), counts: map[admin.Change]uint64{}, panics: map[string]bool{}}
+	return &events{log: log, cfg: cfg, notifier: notify.Start(cfg, log), counts: map[admin.Change]uint64{}, panics: map[string]bool{}}
 }
 
 // setTeller tells somebody else from now on.
@@ -38,14 +38,14 @@ func (e *events) setTeller(cfg notify.Config) {
 	if cfg.Equal(e.cfg) {
 		return
 	}
-	go e.teller.Close() // it may be telling
-	e.cfg, e.teller = cfg, notify.Start(cfg, e.log)
+	go e.notifier.Close() // may wait for a notification in progress
+	e.cfg, e.notifier = cfg, notify.Start(cfg, e.log)
 }
 
 func (e *events) close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.teller.Close()
+	e.notifier.Close()
 }
 
 // changed is told by a health.Watch.
@@ -109,7 +109,7 @@ func (e *events) note(level slog.Level, msg string, s *balancer.Server, event, r
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.counts[admin.Change{Pool: pool, Server: s.Name(), Event: event}]++
-	e.teller.Tell(notify.Event{Time: time.Now().UTC(), Event: event, Pool: pool, Server: s.Name(), Address: s.Address(), Reason: reason})
+	e.notifier.Send(notify.Event{Time: time.Now().UTC(), Event: event, Pool: pool, Server: s.Name(), Address: s.Address(), Reason: reason})
 }
 
 // assess logs when a pool begins to panic, and when that is over. The lock is
