@@ -10,9 +10,9 @@ import (
 	"culvert/l4"
 )
 
-// BenchmarkLine writes records as lines. The reference is a benchmark that no
-// change of the package makes faster or slower, and which bench/check
-// compares with in the same run: encoding/json with the same facts.
+// BenchmarkLine writes records as lines. The reference is a benchmark whose
+// speed does not depend on the package, encoding/json with the same values;
+// bench/check compares the others with it in the same run.
 func BenchmarkLine(b *testing.B) {
 	b.Run("relayed", func(b *testing.B) { benchmarkLine(b, record(7)) })
 
@@ -44,8 +44,8 @@ func benchmarkLine(b *testing.B, r *l4.Record) {
 	}
 }
 
-// benchmarkPlainJSON has a type of its own, so that what happens to Record
-// does not change it.
+// benchmarkPlainJSON has a type of its own, so that changes of Record do not
+// affect it.
 func benchmarkPlainJSON(b *testing.B) {
 	r := record(7)
 	facts := struct {

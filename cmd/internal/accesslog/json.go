@@ -12,11 +12,11 @@ import (
 	"culvert/l4"
 )
 
-// jsonFormat formats records as JSON lines of printable ASCII. One goroutine
-// uses it.
+// jsonFormat formats records as JSON lines of printable ASCII. It must be used
+// by one goroutine.
 type jsonFormat struct {
 	handler slog.Handler
-	line    bytes.Buffer // what the handler wrote, not yet pure ASCII
+	line    bytes.Buffer // the handler's output, not yet pure ASCII
 	attrs   []slog.Attr
 }
 
@@ -26,7 +26,7 @@ func newJSON() *jsonFormat {
 	return f
 }
 
-// dropLevel removes the level: every line has the same.
+// dropLevel removes the level, which is the same in every line.
 func dropLevel(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.LevelKey {
 		return slog.Attr{}
@@ -34,13 +34,14 @@ func dropLevel(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// append adds r to dst as one line. Its time is when the connection ended.
+// append adds r to dst as one line. The line's time is when the connection
+// ended.
 func (f *jsonFormat) append(dst *bytes.Buffer, r *l4.Record) {
 	f.attrs = appendAttrs(f.attrs[:0], r)
 	f.finish(dst, r.Start.Add(r.Total), "connection")
 }
 
-// finish adds a line with the attributes that were gathered.
+// finish adds a line with the attributes in f.attrs.
 func (f *jsonFormat) finish(dst *bytes.Buffer, end time.Time, message string) {
 	rec := slog.NewRecord(end.Truncate(time.Microsecond).UTC(), slog.LevelInfo, message, 0)
 	rec.AddAttrs(f.attrs...)
@@ -49,7 +50,7 @@ func (f *jsonFormat) finish(dst *bytes.Buffer, end time.Time, message string) {
 	appendASCII(dst, f.line.Bytes())
 }
 
-// appendAttrs lists the keys of a line in their order.
+// appendAttrs appends the keys and values of a line, in order.
 func appendAttrs(to []slog.Attr, r *l4.Record) []slog.Attr {
 	to = append(to,
 		slog.Uint64("id", r.ID),
@@ -74,7 +75,8 @@ func appendAttrs(to []slog.Attr, r *l4.Record) []slog.Attr {
 	)
 }
 
-// appendStep adds how long a step took, unless it was not reached.
+// appendStep appends the duration of a step. A negative d means that the step
+// was not reached, and appends nothing.
 func appendStep(to []slog.Attr, key string, d time.Duration) []slog.Attr {
 	if d < 0 {
 		return to
@@ -87,7 +89,7 @@ func milliseconds(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)/time.Microsecond) / 1000
 }
 
-// clientString is empty for a unix peer, which has no address.
+// clientString returns "" for a unix socket's peer, which has no address.
 func clientString(a netip.AddrPort) string {
 	if !a.IsValid() {
 		return ""
@@ -95,7 +97,7 @@ func clientString(a netip.AddrPort) string {
 	return a.String()
 }
 
-// try is l4.Try as a line shows it.
+// try is an l4.Try in the form of the log.
 type try struct {
 	Server string    `json:"server"`
 	Reason l4.Reason `json:"reason"`
@@ -112,9 +114,9 @@ func tries(ts []l4.Try) []try {
 
 // appendASCII appends line, a JSON text and its newline, with everything but
 // printable ASCII as \u escapes. JSON allows such bytes inside strings only,
-// where the escape means the same, so the line stays equal in meaning.
-// slog.JSONHandler has already escaped control bytes, but leaves DEL and
-// valid UTF-8 alone: a server name could move a terminal's cursor (C1
+// where the escape has the same meaning, so the value does not change.
+// slog.JSONHandler has already escaped control bytes, but not DEL and valid
+// UTF-8: without this a server name could move a terminal's cursor (C1
 // controls) or reverse its text (U+202E).
 func appendASCII(dst *bytes.Buffer, line []byte) {
 	for len(line) > 0 {

@@ -1,10 +1,10 @@
-// Package accesslog writes one line for each connection that ended, and for
-// each request on those whose TLS ended here. It takes
-// records from event loops without ever making them wait: what the output
-// cannot take in time is dropped and counted.
+// Package accesslog writes one line for each connection that has ended, and for
+// each request on a route that terminates TLS. It accepts records from event
+// loops without ever blocking them: records that the output cannot take in time
+// are dropped and counted.
 //
-// It does not rotate files: they are opened for appending, so a rotation
-// that copies and truncates works.
+// It does not rotate files. They are opened for appending, so a rotation that
+// copies and truncates (copytruncate of logrotate) works.
 package accesslog
 
 import (
@@ -35,19 +35,19 @@ const flushAt = 64 << 10
 
 // Options adjust a Log. The zero value means the defaults.
 type Options struct {
-	// Queue is how many records may wait for the output. 0: DefaultQueue.
+	// Queue is how many records may wait for the output. 0 means DefaultQueue.
 	Queue int
 
-	// Gather is how long the writer waits after the first record for more,
-	// so that a busy log wakes it 50 times a second and not once a record.
-	// 0: DefaultGather.
+	// Gather is how long the writer waits for more records after the first,
+	// so that a busy log wakes it 50 times a second and not once per record.
+	// 0 means DefaultGather.
 	Gather time.Duration
 
-	// Format appends a record as one line with its newline. nil: JSON.
+	// Format appends a record as one line with its newline. nil means JSON.
 	Format func(*bytes.Buffer, *l4.Record)
 
-	// Log is told once when the output starts to fail, and once when it
-	// works again. nil: nobody.
+	// Log gets one message when the output starts to fail, and one when it
+	// works again. nil disables them.
 	Log *slog.Logger
 }
 
@@ -55,16 +55,16 @@ type Options struct {
 // everything.
 type Log struct {
 	spool  *spool.Spool[entry]
-	closer io.Closer // nil when the output is not ours to close
+	closer io.Closer // the output, if Open opened it; else nil
 }
 
-// entry is a connection's record, or a request's.
+// entry is the record of a connection or of a request.
 type entry struct {
 	l4.Record
-	request *terminate.Request // nil: it is a connection's
+	request *terminate.Request // nil: a connection
 }
 
-// New starts a Log that writes to w, which the caller closes, after Close.
+// New starts a Log that writes to w. The caller closes w, after Close.
 func New(w io.Writer, opts Options) *Log {
 	if opts.Queue <= 0 {
 		opts.Queue = DefaultQueue
@@ -93,8 +93,8 @@ func formatter(connection func(*bytes.Buffer, *l4.Record)) func(*bytes.Buffer, *
 	}
 }
 
-// reporter tells the operator when the output begins to fail and when it works
-// again.
+// reporter returns a function that logs when the output starts to fail and when
+// it works again, or nil if log is nil.
 func reporter(log *slog.Logger) func(error, uint64) {
 	if log == nil {
 		return nil
@@ -116,15 +116,15 @@ func (l *Log) Add(r *l4.Record) {
 	}
 	var e entry
 	e.Record = *r // entry{Record: *r} would be copied once more
-	e.Tries = nil // the caller's array is the caller's
+	e.Tries = nil // the caller keeps its array
 	if len(r.Tries) > 0 {
 		e.Tries = slices.Clone(r.Tries)
 	}
 	l.spool.Add(&e)
 }
 
-// AddRequest is Add for a request on a connection whose TLS ends here. r is
-// the Log's from then on.
+// AddRequest is Add for a request on a route that terminates TLS. The Log owns
+// r from then on.
 func (l *Log) AddRequest(r *terminate.Request) {
 	if l != nil {
 		l.spool.Add(&entry{request: r})
@@ -140,17 +140,17 @@ func (l *Log) Dropped() uint64 {
 	return l.spool.Dropped()
 }
 
-// Close takes no more records, waits until those queued are written, and
-// closes an output that Open opened. When ctx is done first it gives up: the
-// output is closed under the writer, and the error says that lines are
-// missing.
+// Close accepts no more records, waits until the queued ones are written, and
+// closes an output that Open opened. When ctx is done first, it closes that
+// output although the writer still uses it, and returns an error that wraps
+// ctx's.
 func (l *Log) Close(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
 	if err := l.spool.Close(ctx); err != nil {
-		_ = l.closeOutput() // the writer is stuck in it
-		return fmt.Errorf("access log: output does not take the last lines: %w", err)
+		_ = l.closeOutput() // unblocks the writer
+		return fmt.Errorf("access log: the last lines could not be written: %w", err)
 	}
 	return l.closeOutput()
 }

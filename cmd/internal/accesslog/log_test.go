@@ -20,7 +20,7 @@ import (
 	"culvert/l4"
 )
 
-// record returns a record of a connection that went well.
+// record returns a record of a connection that was relayed.
 func record(id uint64) *l4.Record {
 	return &l4.Record{
 		ID:         id,
@@ -43,7 +43,7 @@ func record(id uint64) *l4.Record {
 	}
 }
 
-// ids is the Format of tests that look at which records arrive.
+// ids is the Format of tests that check which records arrive.
 func ids(b *bytes.Buffer, r *l4.Record) { fmt.Fprintf(b, "%d\n", r.ID) }
 
 // gate is a writer that blocks until it is opened.
@@ -167,7 +167,7 @@ func TestCloseGivesUpOnAStuckOutput(t *testing.T) {
 		t.Errorf("after Close, dropped %d, want 1", got)
 	}
 	close(g.open)
-	closeLog(t, l) // a second Close is allowed and waits for the rest
+	closeLog(t, l) // a second Close is allowed and waits for the remaining records
 }
 
 func TestNilLogDiscards(t *testing.T) {
@@ -182,7 +182,8 @@ func TestNilLogDiscards(t *testing.T) {
 	}
 }
 
-// flaky fails as long as fail is set, after taking its first bytes.
+// flaky is a writer that fails while fail is not negative, after it has written
+// that many bytes.
 type flaky struct {
 	mu   sync.Mutex
 	fail int // bytes taken before the failure; negative: works
@@ -207,7 +208,7 @@ func (f *flaky) set(fail int) {
 	f.fail = fail
 }
 
-func TestAFailedWriteSpoilsNoLaterLine(t *testing.T) {
+func TestAFailedWriteDoesNotAffectLaterLines(t *testing.T) {
 	var engine bytes.Buffer
 	f := &flaky{fail: 3, errs: make(chan struct{}, 10)}
 	l := New(f, Options{
@@ -229,7 +230,7 @@ func TestAFailedWriteSpoilsNoLaterLine(t *testing.T) {
 		t.Errorf("dropped %d, want 2", l.Dropped())
 	}
 	if got := strings.Count(engine.String(), "cannot be written"); got != 1 {
-		t.Errorf("%d complaints, want 1:\n%s", got, &engine)
+		t.Errorf("%d error messages, want 1:\n%s", got, &engine)
 	}
 	if !strings.Contains(engine.String(), "lines_lost=2") {
 		t.Errorf("recovery not reported:\n%s", &engine)
@@ -250,7 +251,7 @@ func TestFIFOWhoseReaderStopped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// More than a pipe (64 KiB) and the queue hold.
+	// More than a pipe (64 KiB) and the queue can hold.
 	for l.Dropped() == 0 {
 		l.Add(record(1))
 	}
@@ -343,7 +344,7 @@ func TestAddDoesNotAllocate(t *testing.T) {
 	l := New(g, Options{Queue: 100})
 	r := record(1)
 	l.Add(r)
-	<-g.entered // the writer is out of the way
+	<-g.entered // the writer is blocked
 	if got := testing.AllocsPerRun(50, func() { l.Add(r) }); got != 0 {
 		t.Errorf("%v allocations a record", got)
 	}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Destinations with a meaning of their own; anything else is a file's path.
+// Special destinations; any other is the path of a file.
 const (
 	Stdout = "stdout"
 	Stderr = "stderr"
@@ -15,8 +15,8 @@ const (
 )
 
 // Open starts a Log that writes to a destination: Stdout, Stderr, Off (which
-// gives a nil Log), or the path of a file, which is created with mode 0640
-// or appended to. Close closes the file.
+// returns a nil Log), or the path of a file. The file is appended to, or
+// created with mode 0640. Close closes the file.
 func Open(destination string, opts Options) (*Log, error) {
 	switch destination {
 	case Off:
@@ -35,13 +35,13 @@ func Open(destination string, opts Options) (*Log, error) {
 	return l, nil
 }
 
-// openFile opens without blocking: a FIFO nobody reads is an error and not a
-// process that never starts, and a write to one can be interrupted by Close
-// (fifo(7), open(2) ENXIO).
+// openFile opens without blocking: a FIFO without a reader is an error
+// (fifo(7), open(2) ENXIO) instead of blocking the start, and Close can
+// interrupt a write to a FIFO.
 func openFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|syscall.O_NONBLOCK, 0o640)
 	if errors.Is(err, syscall.ENXIO) {
-		return nil, fmt.Errorf("%s is a FIFO or socket that nobody reads: %w", path, err)
+		return nil, fmt.Errorf("%s is a FIFO without a reader, or a socket: %w", path, err)
 	}
 	return f, err
 }

@@ -7,8 +7,8 @@ import (
 	"culvert/l4/terminate"
 )
 
-// appendRequest adds r to dst as one line. Its time is when the request ended,
-// or when its WebSocket began.
+// appendRequest adds r to dst as one line. The line's time is when the request
+// ended, or when its WebSocket began.
 func (f *jsonFormat) appendRequest(dst *bytes.Buffer, r *terminate.Request) {
 	f.attrs = append(f.attrs[:0],
 		slog.String("client", r.Client),
