@@ -1,6 +1,6 @@
-// Package admin shows what the process does: Prometheus metrics, a status
-// page and a liveness check, over HTTP on an address of its own. It only
-// reads; nothing that it serves changes anything.
+// Package admin serves Prometheus metrics, a status page and a liveness check
+// over HTTP on a TCP address of its own, which is read-only, and the control
+// socket, which also accepts commands.
 package admin
 
 import (
@@ -20,54 +20,56 @@ import (
 	"culvert/l4"
 )
 
-// The limits of the HTTP server: requests are a line and a few headers, and
-// those who ask are a scraper and a few people.
+// Limits of the HTTP server. They are low because requests are small and the
+// clients are a Prometheus server and a few browsers.
 const (
 	headerTimeout  = 5 * time.Second
 	requestTimeout = 10 * time.Second
 	idleTimeout    = 30 * time.Second
 	maxHeader      = 16 << 10
-	maxConnections = 64 // more wait in the kernel's queue
-	maxRequests    = 4  // answered at a time; more get 503
+	maxConnections = 64 // further ones wait in the kernel's accept queue
+	maxRequests    = 4  // answered concurrently; further ones get status 503
 )
 
-// Source is where the numbers come from. Stats must be set.
+// Source provides the data that is served. Stats must be set. The functions
+// must be safe for concurrent use.
 type Source struct {
-	Stats    func() *l4.Stats // safe for concurrent use
-	Dropped  func() uint64    // access log records dropped; nil: none
-	Health   func() *Health   // of the servers; nil: nobody asks
-	Requests func() *Requests // on routes that terminate TLS; nil: nobody asks
-	Draining func() bool      // the process takes no new connections; nil: never
+	Stats    func() *l4.Stats
+	Dropped  func() uint64    // access log records dropped; nil means 0
+	Health   func() *Health   // of the servers; nil means that nothing is probed or ejected
+	Requests func() *Requests // on routes that terminate TLS; nil means that there are none
+	Draining func() bool      // whether the process accepts no new connections; nil means never
 	Version  string           // of the program
-	Commit   string           // it was built from; "" when unknown
-	Log      *slog.Logger     // complaints of the HTTP server; nil: none
+	Commit   string           // that the program was built from; "" when unknown
+	Log      *slog.Logger     // for errors of the HTTP server; nil disables it
 }
 
-// Health is what was found out about the servers.
+// Health is the result of probes and ejections.
 type Health struct {
 	Checks    []health.Status                     // of the servers that are probed
 	Changes   map[Change]uint64                   // how often each happened
-	Ejections map[*balancer.Server]health.Ejected // for how much longer, and why
+	Ejections map[*balancer.Server]health.Ejected // remaining time and reason
 }
 
-// Requests is what happened on routes that terminate TLS.
+// Requests are the counters of routes that terminate TLS.
 type Requests struct {
 	Answered map[Answer]uint64
 	Refused  map[Denial]uint64
 	Secrets  map[Secret]uint64
-	Expires  map[RouteName]time.Time // the first of a route's certificates
+	Expires  map[RouteName]time.Time // earliest expiry of a route's certificates
 }
 
 // RouteName is a route of a listener.
 type RouteName struct{ Listener, Route string }
 
-// Answer is a status that requests of a route were answered with; 0: none was.
+// Answer is the HTTP status of an answer on a route; 0 means that there was no
+// answer.
 type Answer struct {
 	RouteName
 	Status int
 }
 
-// Denial is why a route asked no server, in a word.
+// Denial is a reason why a route refused requests without contacting a server.
 type Denial struct {
 	RouteName
 	Reason string
@@ -79,23 +81,24 @@ type Secret struct {
 	Label string
 }
 
-// Change is something that happened to a server.
+// Change is an event of a server.
 type Change struct {
 	Pool, Server string
 	Event        string // a kind of notify.Event
 }
 
-// Server is an admin server: bound by Listen, so that an address in use is
-// known before anything else starts, and answering from Serve on.
+// Server is an admin server. Listen binds it, so that an address in use is an
+// error before anything else starts; it answers requests from Serve on.
 type Server struct {
 	http     *http.Server // nil before Serve
 	socket   net.Listener
-	listener net.Listener // the same, with a limit
+	listener net.Listener // socket with a limit of connections
 	done     chan error
 }
 
-// Listen binds a TCP address, or takes a socket that another process has bound
-// to it, if it is not nil. Close releases it.
+// Listen binds a TCP address. If inherited is not nil, Listen uses it instead,
+// as a listening socket that another process has bound to the address, and
+// closes it. Close releases the address.
 func Listen(address string, inherited *os.File) (*Server, error) {
 	ln, err := open("tcp", address, inherited)
 	if err != nil {
@@ -112,8 +115,8 @@ func open(network, address string, inherited *os.File) (net.Listener, error) {
 	return net.FileListener(inherited)
 }
 
-// File returns a second descriptor of the listening socket, the caller's to
-// close, for a process that takes over.
+// File returns a duplicate descriptor of the listening socket for a new
+// process. The caller closes it.
 func (s *Server) File() (*os.File, error) {
 	if f, ok := s.socket.(interface{ File() (*os.File, error) }); ok {
 		return f.File()
@@ -121,8 +124,8 @@ func (s *Server) File() (*os.File, error) {
 	return nil, fmt.Errorf("admin: a %T has no descriptor", s.socket)
 }
 
-// Serve starts to answer, also those who connected since Listen. It returns
-// at once.
+// Serve starts to answer requests, including those on connections made since
+// Listen. It does not block, and must be called at most once.
 func (s *Server) Serve(src Source) {
 	s.http = newHTTP(src)
 	go func() { s.done <- s.http.Serve(s.listener) }()
@@ -144,11 +147,12 @@ func newHTTP(src Source) *http.Server {
 	}
 }
 
-// Addr returns where the server listens: a port given as 0 has become a real
-// one.
+// Addr returns the address that the server listens on, with the port chosen by
+// the kernel if it was configured as 0.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Close lets the requests under way finish until ctx is done, then cuts them.
+// Close stops accepting and waits for requests in progress. When ctx is done
+// first it closes their connections and returns ctx's error.
 func (s *Server) Close(ctx context.Context) error {
 	if s.http == nil {
 		return s.listener.Close()
@@ -156,8 +160,8 @@ func (s *Server) Close(ctx context.Context) error {
 	return closeHTTP(ctx, s.http, s.done)
 }
 
-// closeHTTP lets the requests under way finish until ctx is done, then cuts
-// them; served yields once s serves no more.
+// closeHTTP waits for requests in progress until ctx is done, then closes their
+// connections. served receives the result of s.Serve.
 func closeHTTP(ctx context.Context, s *http.Server, served <-chan error) error {
 	err := s.Shutdown(ctx)
 	if err != nil {
@@ -167,8 +171,7 @@ func closeHTTP(ctx context.Context, s *http.Server, served <-chan error) error {
 	return err
 }
 
-// Handler serves / (status page), /metrics and /healthz, and nothing under
-// or near these paths.
+// Handler serves exactly the paths / (status page), /metrics and /healthz.
 func Handler(src Source) http.Handler {
 	metrics := promhttp.HandlerFor(NewRegistry(src), promhttp.HandlerOpts{})
 	page := &statusPage{src: src, now: time.Now}
@@ -186,8 +189,8 @@ func Handler(src Source) http.Handler {
 	}))
 }
 
-// healthz answers 200 as long as the process takes connections, and 503 once
-// it drains, so that who balances between several of them can look elsewhere.
+// healthz answers 200 while the process accepts connections, and 503 while it
+// drains, so that a load balancer before several instances uses another one.
 func (src *Source) healthz(w http.ResponseWriter) {
 	if src.Draining != nil && src.Draining() {
 		http.Error(w, "draining", http.StatusServiceUnavailable)
@@ -197,8 +200,8 @@ func (src *Source) healthz(w http.ResponseWriter) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// readOnly refuses every method but GET and HEAD, and tells browsers to keep
-// and embed nothing.
+// readOnly refuses every method but GET and HEAD. Its headers forbid caching,
+// embedding and loading of resources.
 func readOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -28,9 +28,7 @@ func servers(t *testing.T) []*balancer.Server {
 	return p.Servers()
 }
 
-// checked is what is known of two servers, one of them with a certificate that
-// ends soon.
-// requested is what the requests of a route that terminates TLS were.
+// requested returns the counters of a route that terminates TLS.
 func requested() *Requests {
 	at := RouteName{":443", "apps.example.com"}
 	return &Requests{
@@ -41,6 +39,8 @@ func requested() *Requests {
 	}
 }
 
+// checked returns the health of two servers, one of them with a certificate
+// that expires soon.
 func checked(srv []*balancer.Server) *Health {
 	at := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
 	return &Health{
@@ -213,6 +213,6 @@ func TestCloseWithoutServeReleasesTheAddress(t *testing.T) {
 func TestServerHasLimits(t *testing.T) {
 	h := newHTTP(source(t))
 	if h.ReadHeaderTimeout <= 0 || h.ReadTimeout <= 0 || h.WriteTimeout <= 0 || h.IdleTimeout <= 0 || h.MaxHeaderBytes <= 0 {
-		t.Errorf("a wait without a limit: %+v", h)
+		t.Errorf("a timeout or limit is not set: %+v", h)
 	}
 }

@@ -2,8 +2,7 @@ package admin
 
 import "time"
 
-// The paths of the control socket. Each is served as it stands here, and
-// nothing under or near it.
+// The paths of the control socket. Only these exact paths are served.
 const (
 	pathStatus      = "/v1/status"
 	pathConnections = "/v1/connections"
@@ -47,17 +46,17 @@ type PoolReport struct {
 type ServerReport struct {
 	Name        string            `json:"name"`
 	Address     string            `json:"address"`
-	State       string            `json:"state"`           // "on", "backup", or why it gets no new connections
-	Check       string            `json:"check,omitempty"` // how the last one went, and why it is ejected
+	State       string            `json:"state"`           // "on", "backup", or the reason why it gets no new connections
+	Check       string            `json:"check,omitempty"` // result of the last health check, and the reason of an ejection
 	Active      int64             `json:"active"`
 	Connections uint64            `json:"connections"`
 	BytesUp     uint64            `json:"bytes_up"`
 	BytesDown   uint64            `json:"bytes_down"`
-	Failures    map[string]uint64 `json:"failures,omitempty"` // attempts, by reason
+	Failures    map[string]uint64 `json:"failures,omitempty"` // failed attempts, by reason
 	Failovers   uint64            `json:"failovers"`
 }
 
-// ConnectionReport is one connection, as GET /v1/connections lists them.
+// ConnectionReport is one connection in the answer to GET /v1/connections.
 type ConnectionReport struct {
 	ID         uint64    `json:"id"`
 	Client     string    `json:"client"`
@@ -76,11 +75,11 @@ type ConnectionReport struct {
 // ConnectionList is the answer to GET /v1/connections.
 type ConnectionList struct {
 	Connections []ConnectionReport `json:"connections"` // the newest first
-	Total       int                `json:"total"`       // that match, listed or not
+	Total       int                `json:"total"`       // number of matching connections, listed or not
 }
 
-// Filter says which connections are meant: those for which every field that is
-// set holds.
+// Filter selects the connections that match every field that is set. The zero
+// value matches all connections.
 type Filter struct {
 	IDs        []uint64 `json:"ids,omitempty"`
 	Client     string   `json:"client,omitempty"` // an address or a prefix
@@ -93,7 +92,8 @@ type Filter struct {
 	MinAge     float64  `json:"min_age_seconds,omitempty"`
 }
 
-// Pace says how fast connections are closed; the zero value is all at once.
+// Pace limits how fast connections are closed. The zero value closes all at
+// once.
 type Pace struct {
 	PerSecond   float64 `json:"per_second,omitempty"`
 	Within      float64 `json:"within_seconds,omitempty"`
@@ -109,21 +109,21 @@ type CloseRequest struct {
 
 // DrainRequest is the body of POST /v1/drain and /v1/undrain.
 type DrainRequest struct {
-	Server string `json:"server"`          // "pool/server", or a name or address that only one server has
-	Close  bool   `json:"close,omitempty"` // the connections there are, at the Pace
+	Server string `json:"server"`          // "pool/server", or the name or address of a server if it is unique
+	Close  bool   `json:"close,omitempty"` // also close the server's connections, at the Pace
 	Pace
 }
 
-// Done is the answer to what was asked for with POST.
+// Done is the answer to a successful POST.
 type Done struct {
 	Message     string `json:"message"`
 	Pool        string `json:"pool,omitempty"`
 	Server      string `json:"server,omitempty"`
-	Connections int    `json:"connections"` // that are concerned
+	Connections int    `json:"connections"` // number of connections affected
 	Warning     string `json:"warning,omitempty"`
 }
 
-// Failure is the answer when it could not be done.
+// Failure is the answer to a request that failed.
 type Failure struct {
 	Error string `json:"error"`
 }

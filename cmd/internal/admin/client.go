@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// Refusal is what a running culvert answers when it does not do what it is
-// asked for.
+// Refusal is the error message with which a running culvert refused a request.
 type Refusal string
 
 func (r Refusal) Error() string { return string(r) }
 
-// Client asks a running culvert, over its control socket.
+// Client sends requests to a running culvert over its control socket. It is
+// safe for concurrent use.
 type Client struct {
 	path string
 	http *http.Client
 }
 
-// NewClient returns a client of the socket at path, which it connects to when
-// it is first used.
+// NewClient returns a client of the socket at path. It connects with the first
+// request.
 func NewClient(path string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
@@ -33,15 +33,15 @@ func NewClient(path string) *Client {
 	return &Client{path, &http.Client{Timeout: controlTimeout, Transport: &http.Transport{DialContext: dial}}}
 }
 
-// Report asks how everything is.
+// Report returns the state of the process.
 func (c *Client) Report() (r Report, err error) { return r, c.get(pathStatus, &r) }
 
-// Connections lists the newest connections that match, at most limit.
+// Connections returns the newest connections that match, at most limit.
 func (c *Client) Connections(f Filter, limit int) (l ConnectionList, err error) {
 	return l, c.get(pathConnections+"?"+f.query(limit).Encode(), &l)
 }
 
-// Close closes connections.
+// Close closes the connections that match.
 func (c *Client) Close(r CloseRequest) (Done, error) { return c.post(pathClose, r) }
 
 // Drain takes a server out of service.
@@ -52,10 +52,10 @@ func (c *Client) Undrain(server string) (Done, error) {
 	return c.post(pathUndrain, DrainRequest{Server: server})
 }
 
-// Reload has the file read again.
+// Reload makes the process read its configuration again.
 func (c *Client) Reload() (Done, error) { return c.post(pathReload, struct{}{}) }
 
-// Upgrade has the program started anew.
+// Upgrade makes the process hand over to a new one.
 func (c *Client) Upgrade() (Done, error) { return c.post(pathUpgrade, struct{}{}) }
 
 func (c *Client) get(path string, v any) error {
@@ -94,11 +94,11 @@ func read(r *http.Response, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// explain says what to do when nobody answers.
+// explain adds advice to an error of connecting.
 func (c *Client) explain(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return fmt.Errorf("no culvert answers on %s (%w): is it running, is this the socket of its file (--socket), and may this user open it?", c.path, op.Err)
+		return fmt.Errorf("no culvert process answers on %s (%w): is it running, is this the socket of its file (--socket), and may this user open it?", c.path, op.Err)
 	}
 	return err
 }

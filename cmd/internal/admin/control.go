@@ -21,9 +21,8 @@ import (
 	"culvert/l4/socket"
 )
 
-// Operator does what the control socket is asked to do. Its methods may be
-// called by several goroutines at once; what an error says is told to whoever
-// asked.
+// Operator carries out the requests on the control socket. Its methods must be
+// safe for concurrent use. The text of an error is sent to the client.
 type Operator interface {
 	Report() *Report
 	List(Filter) ([]ConnectionReport, error)
@@ -34,7 +33,7 @@ type Operator interface {
 	Upgrade() error
 }
 
-// Logged is an error of an Operator that the log has already.
+// Logged is an error of an Operator that is already in the log.
 type Logged struct{ Err error }
 
 func (l Logged) Error() string { return l.Err.Error() }
@@ -46,8 +45,8 @@ func (l Logged) Unwrap() error { return l.Err }
 const (
 	maxBody = 1 << 20
 
-	// An upgrade waits for a process to start; closing connections at a pace
-	// goes on after the answer.
+	// An upgrade waits for the new process to start. Closing connections at a
+	// pace continues after the answer.
 	controlTimeout = time.Minute
 )
 
@@ -63,9 +62,10 @@ type Control struct {
 var maskMu sync.Mutex
 
 // ListenControl opens the socket at path for the process's own user, and for
-// the members of group if that is not "". A file left by a process that is
-// gone is replaced. inherited, if not nil, is a socket that another process
-// opened at path.
+// the members of group if it is not "". A socket file left by a process that
+// has ended is replaced. If inherited is not nil, ListenControl uses it
+// instead, as a listening socket that another process opened at path, and
+// closes it.
 func ListenControl(path, group string, inherited *os.File, log *slog.Logger) (*Control, error) {
 	ln, err := openControl(path, group, inherited)
 	if err != nil {
@@ -109,8 +109,8 @@ func openControl(path, group string, inherited *os.File) (*net.UnixListener, err
 	return u, nil
 }
 
-// listenPrivately lets nobody in before the mode of the file is what it shall
-// be.
+// listenPrivately opens the socket with mode 0600, so that no other user can
+// connect before the final mode is set.
 func listenPrivately(path string, inherited *os.File) (net.Listener, error) {
 	maskMu.Lock()
 	defer maskMu.Unlock()
@@ -118,7 +118,8 @@ func listenPrivately(path string, inherited *os.File) (net.Listener, error) {
 	return open("unix", path, inherited)
 }
 
-// Serve starts to answer. It returns at once.
+// Serve starts to answer requests. It does not block, and must be called at
+// most once.
 func (c *Control) Serve(op Operator) {
 	c.http = &http.Server{
 		Handler:           limitRequests(maxRequests, c.handler(op)),
@@ -133,14 +134,16 @@ func (c *Control) Serve(op Operator) {
 	go func() { c.done <- c.http.Serve(netutil.LimitListener(peerListener{c.socket}, maxConnections)) }()
 }
 
-// File returns a second descriptor of the socket, the caller's to close, for a
-// process that takes over.
+// File returns a duplicate descriptor of the socket for a new process. The
+// caller closes it.
 func (c *Control) File() (*os.File, error) { return c.socket.File() }
 
-// Keep leaves the file where it is after Close: another process listens there.
+// Keep makes Close leave the socket file in place, because another process
+// listens on it.
 func (c *Control) Keep() { c.socket.SetUnlinkOnClose(false) }
 
-// Close lets the requests under way finish until ctx is done, then cuts them.
+// Close stops accepting and waits for requests in progress. When ctx is done
+// first it closes their connections and returns ctx's error.
 func (c *Control) Close(ctx context.Context) error {
 	if c.http == nil {
 		return c.socket.Close()
@@ -148,7 +151,7 @@ func (c *Control) Close(ctx context.Context) error {
 	return closeHTTP(ctx, c.http, c.done)
 }
 
-// A call does what one path is for and returns what is answered.
+// A call carries out a request to one path and returns the answer.
 type call func(*http.Request) (any, error)
 
 func (c *Control) handler(op Operator) http.HandlerFunc {
@@ -169,7 +172,7 @@ func (c *Control) handler(op Operator) http.HandlerFunc {
 		g, changes := change[r.URL.Path]
 		switch {
 		case r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "":
-			answer(w, http.StatusForbidden, Failure{"no browser may ask"})
+			answer(w, http.StatusForbidden, Failure{"requests of browsers are refused"})
 		case !reads && !changes:
 			answer(w, http.StatusNotFound, Failure{"no such path: " + r.URL.Path})
 		case reads && r.Method != http.MethodGet:
@@ -186,7 +189,7 @@ func (c *Control) handler(op Operator) http.HandlerFunc {
 	}
 }
 
-// audited logs who changed what.
+// audited carries out a change and logs it with the peer's user and process.
 func (c *Control) audited(w http.ResponseWriter, r *http.Request, f call) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
@@ -210,7 +213,7 @@ func (c *Control) audited(w http.ResponseWriter, r *http.Request, f call) {
 
 type bodyKey struct{}
 
-// with decodes the body for f.
+// with calls f with the decoded body.
 func with[T any](r *http.Request, f func(T) (Done, error)) (any, error) {
 	var v T
 	body, _ := r.Context().Value(bodyKey{}).([]byte)
@@ -220,7 +223,7 @@ func with[T any](r *http.Request, f func(T) (Done, error)) (any, error) {
 	return f(v)
 }
 
-// reply answers with what f returns.
+// reply answers with the result of f.
 func reply(w http.ResponseWriter, r *http.Request, f call) error {
 	v, err := f(r)
 	if err != nil {

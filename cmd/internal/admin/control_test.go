@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// fakeOperator remembers what it was asked to do.
+// fakeOperator records the requests that it gets.
 type fakeOperator struct{ asked []string }
 
 func (f *fakeOperator) ask(what string) { f.asked = append(f.asked, what) }
@@ -75,26 +75,26 @@ func TestControlRefuses(t *testing.T) {
 		status                   int
 		want                     string
 	}{
-		{"a browser", "POST", "/v1/reload", "", [2]string{"Origin", "http://evil.example"}, 403, "no browser"},
-		{"a browser that says so otherwise", "GET", "/v1/status", "", [2]string{"Sec-Fetch-Site", "none"}, 403, "no browser"},
+		{"a browser", "POST", "/v1/reload", "", [2]string{"Origin", "http://evil.example"}, 403, "browsers are refused"},
+		{"a browser, by another header", "GET", "/v1/status", "", [2]string{"Sec-Fetch-Site", "none"}, 403, "browsers are refused"},
 		{"a change by GET", "GET", "/v1/reload", "", [2]string{}, 405, "use POST"},
-		{"a look by POST", "POST", "/v1/status", "", [2]string{}, 405, "use GET"},
+		{"a query by POST", "POST", "/v1/status", "", [2]string{}, 405, "use GET"},
 		{"another path", "GET", "/v1/statusx", "", [2]string{}, 404, "no such path"},
 		{"a path below", "GET", "/v1/status/", "", [2]string{}, 404, "no such path"},
 		{"a spelling of a path", "GET", "/v1/%73tatus/../status", "", [2]string{}, 404, "no such path"},
-		{"a key that nobody knows", "POST", "/v1/drain", `{"servr": "a"}`, [2]string{}, 400, "servr"},
+		{"an unknown key", "POST", "/v1/drain", `{"servr": "a"}`, [2]string{}, 400, "servr"},
 		{"a text for a number", "POST", "/v1/drain", `{"within_seconds": "10m"}`, [2]string{}, 400, `the body: within_seconds: found a string, expected a number"`},
 		{"a fraction for a whole number", "POST", "/v1/connections/close", `{"ids": [1.5]}`, [2]string{}, 400, `the body: ids: found a number 1.5, expected a whole number"`},
 		{"a parameter that is no number", "GET", "/v1/connections?min_idle_seconds=1d", "", [2]string{}, 400, `min_idle_seconds \"1d\": expected a number"`},
 		{"two values", "POST", "/v1/drain", `{"server": "a"} {}`, [2]string{}, 400, "more than one value"},
 		{"no value", "POST", "/v1/drain", ``, [2]string{}, 400, "the body"},
-		{"a body without an end", "POST", "/v1/drain", `{"server": "` + strings.Repeat("a", maxBody) + `"}`, [2]string{}, 400, "too large"},
+		{"a body above the limit", "POST", "/v1/drain", `{"server": "` + strings.Repeat("a", maxBody) + `"}`, [2]string{}, 400, "too large"},
 		{"to close everything", "POST", "/v1/connections/close", `{}`, [2]string{}, 400, "say which connections"},
 		{"to close none of a list", "POST", "/v1/connections/close", `{"ids": []}`, [2]string{}, 400, "empty list"},
-		{"a time before now", "POST", "/v1/connections/close", `{"min_idle_seconds": -1}`, [2]string{}, 400, "from 0"},
+		{"a negative time", "POST", "/v1/connections/close", `{"min_idle_seconds": -1}`, [2]string{}, 400, "from 0"},
 		{"a client that is no address", "POST", "/v1/connections/close", `{"client": "chat.example.com"}`, [2]string{}, 400, "expected an IP address"},
-		{"a parameter that nobody knows", "GET", "/v1/connections?sever=a", "", [2]string{}, 400, "sever"},
-		{"what the operator refuses", "POST", "/v1/reload", "{}", [2]string{}, 400, "line 7 is wrong"},
+		{"an unknown parameter", "GET", "/v1/connections?sever=a", "", [2]string{}, 400, "sever"},
+		{"an error of the operator", "POST", "/v1/reload", "{}", [2]string{}, 400, "line 7 is wrong"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestControlRefuses(t *testing.T) {
 	}
 }
 
-func TestControlDoesAndSaysWhoAsked(t *testing.T) {
+func TestControlCarriesOutAndLogsThePeer(t *testing.T) {
 	op := &fakeOperator{}
 	path, log := startControl(t, op)
 	c := NewClient(path)
@@ -141,7 +141,7 @@ func TestControlDoesAndSaysWhoAsked(t *testing.T) {
 		t.Errorf("upgrade: %v", err)
 	}
 	if got := log.String(); strings.Contains(got, "line 7") || strings.Count(got, "refused=true") != 1 {
-		t.Errorf("the log has\n%s\nwant that the reload was refused: why is the operator's to log", got)
+		t.Errorf("the log has\n%s\nwant only that the reload was refused: the operator logs the reason", got)
 	}
 	if got, want := strings.Join(op.asked, ", "), "drain a, undrain a, close, reload, upgrade"; got != want {
 		t.Errorf("asked for %s, want %s", got, want)
@@ -153,7 +153,7 @@ func TestControlDoesAndSaysWhoAsked(t *testing.T) {
 		t.Errorf("connections: %+v, %v, want the newest of two", l, err)
 	}
 	if got := log.String(); strings.Count(got, "uid=") != 5 || strings.Contains(got, "/v1/status") {
-		t.Errorf("the log has\n%s\nwant a line for each change, with who asked", got)
+		t.Errorf("the log has\n%s\nwant a line for each change, with the peer's uid", got)
 	}
 }
 
@@ -164,17 +164,17 @@ func TestControlSocketFile(t *testing.T) {
 		t.Errorf("%v, %v, want 0600", info.Mode(), err)
 	}
 	if _, err := ListenControl(path, "", nil, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("a socket in use was taken")
+		t.Error("a socket in use was replaced")
 	}
 	if _, err := ListenControl(path+"2", "no-such-group", nil, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("a group that does not exist was taken")
+		t.Error("a group that does not exist was accepted")
 	}
 	file := path + "3"
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ListenControl(file, "", nil, slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("a file that is no socket was replaced")
+		t.Error("a file that is not a socket was replaced")
 	}
 	own, err := user.LookupGroupId(strconv.Itoa(os.Getgid()))
 	if err != nil {

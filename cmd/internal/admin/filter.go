@@ -19,29 +19,30 @@ import (
 	"culvert/l4"
 )
 
-// How many connections one answer lists, if the request does not say and at
-// most.
+// How many connections one answer lists.
 const (
-	listedUsual = 100
-	listedMost  = 20_000
+	defaultListed = 100
+	maxListed     = 20_000
 )
 
-// Bounds of what a request may say.
+// Bounds of values in a request.
 const (
-	mostSeconds = 366 * 24 * 3600
-	leastRate   = 0.001 // connections a second
+	maxSeconds = 366 * 24 * 3600
+	minRate    = 0.001 // connections a second
 )
 
-// Match returns the test that f is. It is quick: loops run it.
+// Match returns a function that reports whether f matches a connection. The
+// function is fast enough to be called by event loops. Match fails if a field
+// of f is invalid.
 func (f Filter) Match() (func(*l4.Connection) bool, error) {
 	prefix, err := f.prefix()
 	switch {
 	case err != nil:
 		return nil, err
 	case f.IDs != nil && len(f.IDs) == 0:
-		return nil, errors.New("an empty list of ids is no connection: leave it out, or name some")
-	case !(f.MinIdle >= 0 && f.MinIdle <= mostSeconds) || !(f.MinAge >= 0 && f.MinAge <= mostSeconds):
-		return nil, errors.New("a time is from 0 to a year, in seconds")
+		return nil, errors.New("an empty list of ids matches no connection: leave it out or add ids")
+	case !(f.MinIdle >= 0 && f.MinIdle <= maxSeconds) || !(f.MinAge >= 0 && f.MinAge <= maxSeconds):
+		return nil, errors.New("a time must be from 0 to a year, in seconds")
 	}
 	idle, age, now := seconds(f.MinIdle), seconds(f.MinAge), time.Now()
 	ids := slices.Sorted(slices.Values(f.IDs))
@@ -63,7 +64,7 @@ func (f Filter) Match() (func(*l4.Connection) bool, error) {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// prefix returns the clients that are meant, or the zero Prefix for all.
+// prefix returns the addresses that Client matches, or the zero Prefix for all.
 func (f Filter) prefix() (netip.Prefix, error) {
 	if f.Client == "" {
 		return netip.Prefix{}, nil
@@ -78,25 +79,27 @@ func (f Filter) prefix() (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// all reports whether every connection is meant.
+// all reports whether f matches every connection.
 func (f Filter) all() bool { return reflect.ValueOf(f).IsZero() }
 
-// L4 returns the pace as the engine takes it.
+// L4 converts the pace for package l4. It fails if a field is out of range or
+// both a rate and a time are given.
 func (p Pace) L4() (l4.Pace, error) {
-	if !(p.PerSecond == 0 || p.PerSecond >= leastRate) || !(p.Within >= 0 && p.Within <= mostSeconds) {
-		return l4.Pace{}, errors.New("a pace is at least one connection in 1000 s, or a time up to a year")
+	if !(p.PerSecond == 0 || p.PerSecond >= minRate) || !(p.Within >= 0 && p.Within <= maxSeconds) {
+		return l4.Pace{}, errors.New("a pace must be at least one connection in 1000 s, or a time of at most a year")
 	}
 	if p.PerSecond > 0 && p.Within > 0 {
-		return l4.Pace{}, errors.New("a rate and a time are two paces: give one")
+		return l4.Pace{}, errors.New("a rate and a time exclude each other: give one")
 	}
 	return l4.Pace{PerSecond: p.PerSecond, Within: seconds(p.Within), OldestFirst: p.OldestFirst}, nil
 }
 
-// closer refuses to close everything because a filter was forgotten.
+// closer returns op.Close with a check that the filter is not empty: a filter
+// left out by mistake must not close every connection.
 func closer(op Operator) func(CloseRequest) (Done, error) {
 	return func(c CloseRequest) (Done, error) {
 		if c.Filter.all() {
-			return Done{}, errors.New("say which connections: an empty filter would be all of them")
+			return Done{}, errors.New("say which connections: an empty filter would match all of them")
 		}
 		return op.Close(c)
 	}
@@ -116,9 +119,9 @@ func list(op Operator, r *http.Request) (any, error) {
 	return ConnectionList{Connections: all[:min(limit, len(all))], Total: len(all)}, nil
 }
 
-// filterOf reads a query. What it has that nobody knows is an error.
+// filterOf parses a query. An unknown parameter is an error.
 func filterOf(q url.Values) (f Filter, limit int, err error) {
-	limit = listedUsual
+	limit = defaultListed
 	for key, values := range q {
 		v := values[0]
 		number := func(v string) float64 {
@@ -146,9 +149,9 @@ func filterOf(q url.Values) (f Filter, limit int, err error) {
 		case "min_age_seconds":
 			f.MinAge = number(v)
 		case "limit":
-			limit = int(min(max(number(v), 0), listedMost))
+			limit = int(min(max(number(v), 0), maxListed))
 		default:
-			err = fmt.Errorf("nobody knows the parameter %q", key)
+			err = fmt.Errorf("unknown parameter %q", key)
 		}
 	}
 	return f, limit, err
@@ -173,7 +176,7 @@ func (f Filter) query(limit int) url.Values {
 	return q
 }
 
-// explained says what is wrong with JSON without the words of Go.
+// explained rewrites an error of package json without the names of Go types.
 func explained(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
@@ -195,10 +198,10 @@ func explained(err error) error {
 		what = "an object"
 	}
 	key := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:] // without the names of Go's types
-	return fmt.Errorf("%s: found a %s, expected %s", cmp.Or(key, "all of it"), wrong.Value, what)
+	return fmt.Errorf("%s: found a %s, expected %s", cmp.Or(key, "the whole value"), wrong.Value, what)
 }
 
-// decodeStrictly reads one JSON value without keys that nobody knows.
+// decodeStrictly decodes exactly one JSON value and rejects unknown keys.
 func decodeStrictly(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()

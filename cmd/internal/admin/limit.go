@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// limitRequests answers at most n requests at a time and refuses others: a
-// scrape formats every counter, on the processors that the loops need.
+// limitRequests answers at most n requests at a time and refuses others with
+// status 503: a scrape formats every counter, which takes processor time from
+// the event loops.
 func limitRequests(n int64, next http.HandlerFunc) http.Handler {
 	slots := semaphore.NewWeighted(n)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

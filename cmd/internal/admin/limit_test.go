@@ -45,7 +45,7 @@ func TestRequestsAboveTheLimitAreRefused(t *testing.T) {
 	}
 }
 
-// Both listeners: of HTTP over TCP, and of the control socket.
+// The limit applies to both listeners: HTTP over TCP and the control socket.
 func TestConnectionsAboveTheLimitWait(t *testing.T) {
 	s := listen(t)
 	s.Serve(source(t))
@@ -88,7 +88,7 @@ func ask(t *testing.T, a net.Addr) asker {
 	return asker{conn}
 }
 
-// answered reads the first line of an answer, whatever it says.
+// answered reads the first line of an answer, with any status.
 func (a asker) answered(t *testing.T) {
 	t.Helper()
 	_ = a.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -98,8 +98,8 @@ func (a asker) answered(t *testing.T) {
 	}
 }
 
-// waits checks that nothing is answered for a moment, in which a server without
-// a limit answers a few hundred times.
+// waits checks that no answer arrives within 50 ms, in which a server without a
+// limit answers a few hundred requests.
 func (a asker) waits(t *testing.T) {
 	t.Helper()
 	_ = a.SetReadDeadline(time.Now().Add(50 * time.Millisecond))

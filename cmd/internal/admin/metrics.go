@@ -24,8 +24,8 @@ func NewRegistry(src Source) *prometheus.Registry {
 	return reg
 }
 
-// metric is one metric family. Its labels come from closed sets: names in
-// the configuration, l4.Reason, l4.Party and direction; never from a peer.
+// metric is one metric family. Its labels come from closed sets (names in the
+// configuration, l4.Reason, l4.Party and direction), never from a peer.
 type metric struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
@@ -39,18 +39,18 @@ func gauge(name, help string, labels ...string) *metric {
 	return &metric{prometheus.NewDesc(name, help, labels, nil), prometheus.GaugeValue}
 }
 
-// The metrics, by what they count.
+// The metrics, grouped by subject.
 var (
 	connections = counter("culvert_connections_total",
 		"Connections accepted.", "listener")
 	connectionsActive = gauge("culvert_connections_active",
 		"Connections open now.", "listener")
 	connectionsEnded = counter("culvert_connections_ended_total",
-		"Connections that ended, by who ended them and why.", "listener", "ended_by", "reason")
+		"Connections that ended, by the side that ended them and the reason.", "listener", "ended_by", "reason")
 	rejects = counter("culvert_rejects_total",
-		"Connections that ended before a server answered.", "listener", "reason")
+		"Connections rejected: they ended before a server answered.", "listener", "reason")
 	routeConnections = counter("culvert_route_connections_total",
-		"Connections that a route took.", "listener", "route", "pool")
+		"Connections that matched a route.", "listener", "route", "pool")
 
 	serverConnections = counter("culvert_server_connections_total",
 		"Connections established to a server.", "pool", "server")
@@ -59,12 +59,12 @@ var (
 	serverBytes = counter("culvert_server_bytes_total",
 		"Bytes relayed, up to a server or down from it.", "pool", "server", "direction")
 	attemptsFailed = counter("culvert_attempts_failed_total",
-		"Attempts at a server that failed.", "pool", "server", "reason")
+		"Attempts to connect to a server that failed.", "pool", "server", "reason")
 	failovers = counter("culvert_failovers_total",
-		"Failed attempts at a server that another server followed.", "pool", "server")
+		"Failed attempts after which another server was tried.", "pool", "server")
 
 	serverUp = gauge("culvert_server_up",
-		"1 while a server is in service: nothing speaks against new connections.", "pool", "server")
+		"1 while a server is in service: no cause keeps it from getting new connections.", "pool", "server")
 	serverOut = gauge("culvert_server_out",
 		"1 for each cause that keeps a server out of service.", "pool", "server", "cause")
 	serverChanges = counter("culvert_server_changes_total",
@@ -76,31 +76,31 @@ var (
 	checkSeconds = gauge("culvert_check_seconds",
 		"How long the last health check of a server took.", "pool", "server")
 	certificateExpiry = gauge("culvert_server_certificate_expiry_timestamp_seconds",
-		"When the certificate that a server showed its last health check ends.", "pool", "server")
+		"Expiry of the certificate that a server presented in its last health check.", "pool", "server")
 	certificateProblem = gauge("culvert_server_certificate_problem",
-		"1 if that certificate has ended, is for another name, or of an unknown authority.", "pool", "server")
+		"1 if that certificate has expired, is for another name, or is from an unknown authority.", "pool", "server")
 
 	requests = counter("culvert_requests_total",
-		"Requests on routes that terminate TLS, by the status of the answer; 0 if there was none.", "listener", "route", "status")
+		"Requests on routes that terminate TLS, by the status of the answer; 0 means no answer.", "listener", "route", "status")
 	requestsRefused = counter("culvert_requests_refused_total",
-		"The part of them that was answered without asking a server.", "listener", "route", "reason")
+		"Requests on these routes that were refused without contacting a server.", "listener", "route", "reason")
 	preauthAccepted = counter("culvert_preauth_accepted_total",
-		"Requests let in by a pre-auth secret.", "listener", "route", "secret")
+		"Requests accepted because of a pre-auth secret.", "listener", "route", "secret")
 	routeCertificate = gauge("culvert_certificate_expiry_timestamp_seconds",
-		"When the first certificate of a route that terminates TLS ends.", "listener", "route")
+		"Earliest expiry of the certificates of a route that terminates TLS.", "listener", "route")
 
 	connectionsLimit = gauge("culvert_connections_limit",
-		"Connections that the process serves at most.")
+		"Maximum of concurrent connections of the process.")
 	bufferedBytes = gauge("culvert_buffered_bytes",
-		"Bytes held in user space for peers that read slowly and hellos that are not whole.")
+		"Bytes buffered in user space for peers that read slowly and for incomplete hellos.")
 	pipes = gauge("culvert_pipes",
 		"Pipes open for splicing, in use or pooled.")
 	listenersPaused = gauge("culvert_listeners_paused",
-		"Listeners that accept nothing now, for a limit or for want of descriptors.")
+		"Listeners that do not accept now because of a limit or a lack of descriptors.")
 	logDropped = counter("culvert_access_log_dropped_total",
 		"Access log records that were not written.")
 	buildInfo = gauge("culvert_build_info",
-		"Always 1; the labels say what is running.", "version", "commit", "goversion")
+		"Always 1; the labels have the version.", "version", "commit", "goversion")
 )
 
 var metrics = []*metric{
@@ -152,9 +152,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s.send(ch)
 }
 
-// samples are the values of one scrape. Values with the same labels are
-// added up: the registry would otherwise refuse the whole scrape, and two
-// routes of a listener may have one label.
+// samples are the values of one scrape. Values with the same labels are added
+// up, because two routes of a listener may have the same label and the registry
+// would refuse the whole scrape.
 type samples struct {
 	byKey map[string]int
 	list  []sample
@@ -171,7 +171,7 @@ func (s *samples) add(m *metric, value float64, labels ...string) {
 		s.byKey = map[string]int{}
 	}
 	for i, l := range labels {
-		labels[i] = strings.ToValidUTF8(l, "\ufffd") // else the scrape fails
+		labels[i] = strings.ToValidUTF8(l, "\ufffd") // invalid UTF-8 fails the scrape
 	}
 	key := m.desc.String() + "\xff" + strings.Join(labels, "\xff")
 	if i, ok := s.byKey[key]; ok {
@@ -205,7 +205,7 @@ func (s *samples) server(v *l4.ServerStats) {
 	}
 }
 
-// pools adds which servers are in service, and which pools panic.
+// pools adds which servers are in service, and which pools are in panic.
 func (s *samples) pools(servers []l4.ServerStats) {
 	seen := map[*balancer.Pool]bool{}
 	for _, v := range servers {

@@ -9,19 +9,19 @@ import (
 	"culvert/l4"
 )
 
-// exposition is what the numbers of source look like to a scrape.
+// exposition is the result of a scrape with the numbers of source.
 const exposition = `
 # HELP culvert_access_log_dropped_total Access log records that were not written.
 # TYPE culvert_access_log_dropped_total counter
 culvert_access_log_dropped_total 9
-# HELP culvert_attempts_failed_total Attempts at a server that failed.
+# HELP culvert_attempts_failed_total Attempts to connect to a server that failed.
 # TYPE culvert_attempts_failed_total counter
 culvert_attempts_failed_total{pool="mattermost",reason="connect_refused",server="10.0.0.12:443"} 3
 culvert_attempts_failed_total{pool="mattermost",reason="connect_timeout",server="10.0.0.12:443"} 1
 # HELP culvert_connections_active Connections open now.
 # TYPE culvert_connections_active gauge
 culvert_connections_active{listener=":443"} 7
-# HELP culvert_connections_ended_total Connections that ended, by who ended them and why.
+# HELP culvert_connections_ended_total Connections that ended, by the side that ended them and the reason.
 # TYPE culvert_connections_ended_total counter
 culvert_connections_ended_total{ended_by="client",listener=":443",reason="closed"} 60
 culvert_connections_ended_total{ended_by="culvert",listener=":443",reason="hello_timeout"} 20
@@ -30,34 +30,34 @@ culvert_connections_ended_total{ended_by="server",listener=":443",reason="reset"
 # HELP culvert_connections_total Connections accepted.
 # TYPE culvert_connections_total counter
 culvert_connections_total{listener=":443"} 100
-# HELP culvert_failovers_total Failed attempts at a server that another server followed.
+# HELP culvert_failovers_total Failed attempts after which another server was tried.
 # TYPE culvert_failovers_total counter
 culvert_failovers_total{pool="mattermost",server="10.0.0.12:443"} 2
 culvert_failovers_total{pool="mattermost",server="app-1"} 0
-# HELP culvert_buffered_bytes Bytes held in user space for peers that read slowly and hellos that are not whole.
+# HELP culvert_buffered_bytes Bytes buffered in user space for peers that read slowly and for incomplete hellos.
 # TYPE culvert_buffered_bytes gauge
 culvert_buffered_bytes 4096
-# HELP culvert_listeners_paused Listeners that accept nothing now, for a limit or for want of descriptors.
+# HELP culvert_listeners_paused Listeners that do not accept now because of a limit or a lack of descriptors.
 # TYPE culvert_listeners_paused gauge
 culvert_listeners_paused 1
 # HELP culvert_pipes Pipes open for splicing, in use or pooled.
 # TYPE culvert_pipes gauge
 culvert_pipes 2
-# HELP culvert_preauth_accepted_total Requests let in by a pre-auth secret.
+# HELP culvert_preauth_accepted_total Requests accepted because of a pre-auth secret.
 # TYPE culvert_preauth_accepted_total counter
 culvert_preauth_accepted_total{listener=":443",route="apps.example.com",secret="current"} 7
-# HELP culvert_rejects_total Connections that ended before a server answered.
+# HELP culvert_rejects_total Connections rejected: they ended before a server answered.
 # TYPE culvert_rejects_total counter
 culvert_rejects_total{listener=":443",reason="hello_timeout"} 20
 culvert_rejects_total{listener=":443",reason="malformed"} 10
-# HELP culvert_requests_refused_total The part of them that was answered without asking a server.
+# HELP culvert_requests_refused_total Requests on these routes that were refused without contacting a server.
 # TYPE culvert_requests_refused_total counter
 culvert_requests_refused_total{listener=":443",reason="preauth",route="apps.example.com"} 2
-# HELP culvert_requests_total Requests on routes that terminate TLS, by the status of the answer; 0 if there was none.
+# HELP culvert_requests_total Requests on routes that terminate TLS, by the status of the answer; 0 means no answer.
 # TYPE culvert_requests_total counter
 culvert_requests_total{listener=":443",route="apps.example.com",status="200"} 7
 culvert_requests_total{listener=":443",route="apps.example.com",status="403"} 2
-# HELP culvert_route_connections_total Connections that a route took.
+# HELP culvert_route_connections_total Connections that matched a route.
 # TYPE culvert_route_connections_total counter
 culvert_route_connections_total{listener=":443",pool="",route="default"} 5
 culvert_route_connections_total{listener=":443",pool="mattermost",route="chat.example.com"} 70
@@ -133,7 +133,7 @@ func TestEqualLabelsAreAddedUp(t *testing.T) {
 		{Listener: "a", Route: "chat", Pool: "p", Taken: 2},
 	}}
 	const want = `
-# HELP culvert_route_connections_total Connections that a route took.
+# HELP culvert_route_connections_total Connections that matched a route.
 # TYPE culvert_route_connections_total counter
 culvert_route_connections_total{listener="a",pool="p",route="chat"} 3
 `

@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// peerListener notes the process at the other end of each connection in the
-// connection's remote address: that is what a listener around this one, which
-// hides the connection itself, passes on.
+// peerListener stores the credentials of the peer process in the remote address
+// of each connection, because a listener that wraps this one hides the
+// connection itself but not its address.
 type peerListener struct{ *net.UnixListener }
 
 func (l peerListener) Accept() (net.Conn, error) {
@@ -26,13 +26,15 @@ type peerConn struct {
 
 func (c peerConn) RemoteAddr() net.Addr { return c.peer }
 
-// peerAddr is the address of a process; cred is nil when it is not known.
+// peerAddr is the address of a peer process; cred is nil when its credentials
+// are not known.
 type peerAddr struct {
 	net.Addr
 	cred *syscall.Ucred
 }
 
-// peerOf returns the process that connected c (unix(7), SO_PEERCRED), or nil.
+// peerOf returns the credentials of the process that connected c (unix(7),
+// SO_PEERCRED), or nil.
 func peerOf(c *net.UnixConn) (cred *syscall.Ucred) {
 	raw, err := c.SyscallConn()
 	if err != nil {

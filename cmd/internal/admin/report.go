@@ -2,7 +2,7 @@ package admin
 
 import "culvert/l4"
 
-// Report says what the status page says, for programs.
+// Report returns the data of the status page, for programs.
 func (src *Source) Report() *Report {
 	page := &statusPage{src: *src}
 	stats := src.Stats()

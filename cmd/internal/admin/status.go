@@ -25,7 +25,7 @@ var statusTemplate = template.Must(template.New("status").Funcs(template.FuncMap
 	"bytes": FormatBytes,
 }).Parse(statusHTML))
 
-// statusPage shows listeners, pools and servers to a person.
+// statusPage serves listeners, pools and servers as an HTML page.
 type statusPage struct {
 	src Source
 	now func() time.Time
@@ -58,23 +58,24 @@ type poolRows struct {
 type serverRow struct {
 	l4.ServerStats
 	Failed  uint64 // attempts
-	Reasons string // why, the most frequent first
+	Reasons string // of the failures, the most frequent first
 	known
 }
 
-// known is what was found out about a server.
+// known is the health of a server.
 type known struct {
 	check    *health.Status  // nil: it is not probed
-	ejection *health.Ejected // nil: it is not ejected, or nobody knows why
+	ejection *health.Ejected // nil: it is not ejected, or the reason is not known
 }
 
-// The states of a server that takes connections.
+// The states of a server that gets new connections.
 const (
 	StateOn     = "on"
 	StateBackup = "backup"
 )
 
-// State says whether the server takes connections, and if not why.
+// State returns StateOn or StateBackup if the server is in service, else the
+// cause why it is not.
 func (r serverRow) State() string {
 	cause := r.Server.Causes().First()
 	switch {
@@ -88,12 +89,13 @@ func (r serverRow) State() string {
 	return StateOn
 }
 
-// Bad reports whether somebody should look at the server.
+// Bad reports whether the server is out of service and not on purpose.
 func (r serverRow) Bad() bool {
 	return r.Server.Causes()&(balancer.Unhealthy|balancer.Ejected|balancer.Unresolved) != 0
 }
 
-// Check says how the last health check went, and why the server is ejected.
+// Check describes the result of the last health check, and the ejection if
+// there is one.
 func (r serverRow) Check() string {
 	texts := []string{r.checkText(), r.ejectionText()}
 	return strings.Join(slices.DeleteFunc(texts, func(t string) bool { return t == "" }), "; ")
@@ -111,7 +113,7 @@ func (r serverRow) checkText() string {
 	case r.check == nil:
 		return ""
 	case r.check.Last.At.IsZero():
-		return "to come"
+		return "pending"
 	case r.check.Last.Err != nil:
 		return r.check.Last.Err.Error()
 	}
@@ -154,7 +156,7 @@ func (p *statusPage) status() *status {
 	return s
 }
 
-// known returns what was found out by server.
+// known returns the health of each server that is probed or ejected.
 func (p *statusPage) known() map[*balancer.Server]known {
 	all := map[*balancer.Server]known{}
 	if p.src.Health == nil {
@@ -190,7 +192,7 @@ func poolsOf(servers []l4.ServerStats, found map[*balancer.Server]known) []poolR
 	return pools
 }
 
-// reasonsText lists how often attempts failed for each reason.
+// reasonsText lists the number of failed attempts by reason.
 func reasonsText(failures map[l4.Reason]uint64) string {
 	reasons := slices.SortedFunc(maps.Keys(failures), func(a, b l4.Reason) int {
 		return cmp.Or(cmp.Compare(failures[b], failures[a]), cmp.Compare(a, b))
@@ -202,7 +204,8 @@ func reasonsText(failures map[l4.Reason]uint64) string {
 	return strings.Join(texts, ", ")
 }
 
-// FormatBytes writes n, a uint64 or int64, with a binary unit and three digits or so.
+// FormatBytes formats n, a uint64 or int64, with a binary unit and about three
+// digits.
 func FormatBytes(n any) string {
 	var f float64
 	switch n := n.(type) {
