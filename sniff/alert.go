@@ -6,8 +6,8 @@ import "strconv"
 // value, AlertNone, means that the peer gets no alert.
 type Alert uint8
 
-// The alerts that a hello can earn. AlertUnrecognizedName is not given by this
-// package: it is for a router that knows no route for a good hello.
+// The alerts for rejected hellos. This package never returns
+// AlertUnrecognizedName: it is for a router that has no route for a valid hello.
 const (
 	AlertNone              Alert = 0 // the bytes are not TLS: close silently
 	AlertUnexpectedMessage Alert = 10
@@ -27,8 +27,8 @@ func (a Alert) AppendRecord(dst []byte) []byte {
 	return append(dst, recordAlert, 3, 3, 0, 2, fatal, byte(a))
 }
 
-// String returns the name that RFC 8446 gives the alert, "none" for AlertNone,
-// and the number for an alert this package does not know.
+// String returns the name of the alert in RFC 8446, "none" for AlertNone, and
+// the number for an alert that is not among the constants above.
 func (a Alert) String() string {
 	switch a {
 	case AlertNone:

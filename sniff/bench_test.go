@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// A benchmark called reference is the measure of those beside it, and of
-// those below them: a fixed piece of work that no change of the package makes
-// faster or slower. bench/check compares with it in the same run.
+// A benchmark called reference is the baseline of those beside it and of their
+// sub-benchmarks: a fixed piece of work whose speed does not depend on the
+// package. bench/check compares the others with it in the same run.
 
-// benchSample returns the capture that stands for the usual hello: curl's,
-// which OpenSSL pads to 517 bytes.
+// benchSample returns the capture used as the typical hello: that of curl, which
+// OpenSSL pads to 517 bytes.
 func benchSample(b *testing.B) []byte {
 	wire := fileSamples(b)[2].wire
 	if len(wire) != 517 {
@@ -39,21 +39,21 @@ func BenchmarkParseTwoRecords(b *testing.B) {
 	benchmarkParse(b, records(joined(b, postQuantumSample(b)), 1000))
 }
 
-// BenchmarkParseTinyRecords is the worst framing, and byte by byte its worst
-// arrival.
+// BenchmarkParseTinyRecords is the worst case of framing, and its byte-by-byte
+// variant the worst case of arrival.
 func BenchmarkParseTinyRecords(b *testing.B) {
 	benchmarkParse(b, tinyRecords(joined(b, benchSample(b))))
 }
 
-// BenchmarkParse8000Extensions is the most that an accepted hello can cost.
+// BenchmarkParse8000Extensions is the most expensive hello that is accepted.
 func BenchmarkParse8000Extensions(b *testing.B) {
 	benchmarkParse(b, helloSpec{exts: manyTypes(1000, 8000)}.wire())
 }
 
-// benchmarkParse measures what a router asks of a hello that arrives at once,
-// and of one whose every byte arrives alone. The reference is FNV-1a over the
-// hello, which like a parser goes through it byte by byte, and waits for one
-// multiplication at each.
+// benchmarkParse measures what a router needs of a hello, for a hello that
+// arrives at once and for one that arrives byte by byte. The reference is FNV-1a
+// over the hello, which processes every byte like a parser, with one dependent
+// multiplication for each.
 func benchmarkParse(b *testing.B, wire []byte) {
 	var p Parser
 	var h Hello
@@ -78,7 +78,7 @@ func benchmarkParse(b *testing.B, wire []byte) {
 	})
 }
 
-// whole parses the complete hello and looks at its facts.
+// whole parses the complete hello and reads its fields.
 func whole(p *Parser, h *Hello, wire []byte) error {
 	if err := p.Parse(wire, h); err != nil {
 		return err
@@ -90,7 +90,7 @@ func whole(p *Parser, h *Hello, wire []byte) error {
 }
 
 // benchmarkBytes measures an operation on bytes as a sub-benchmark. The first
-// one does not count: it grows the buffers.
+// operation is not measured, because it grows the buffers.
 func benchmarkBytes(b *testing.B, name string, bytes []byte, operate func() error) {
 	b.Run(name, func(b *testing.B) {
 		if err := operate(); err != nil {

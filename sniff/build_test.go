@@ -8,7 +8,7 @@ import (
 )
 
 // helloSpec describes a ClientHello to build, valid or not. The zero value is
-// the smallest valid one: a cipher suite, null compression, no extensions.
+// the smallest valid one: one cipher suite, null compression, no extensions.
 type helloSpec struct {
 	version     uint16 // 0: 0x0303
 	session     []byte
@@ -48,8 +48,8 @@ func handshake(typ byte, body []byte) []byte {
 	return append([]byte{typ, byte(n >> 16), byte(n >> 8), byte(n)}, body...)
 }
 
-// records puts msg into records of the given sizes, and what is left of it
-// into records as large as allowed.
+// records puts msg into records of the given sizes, and the rest of it into
+// records of the maximum size.
 func records(msg []byte, sizes ...int) []byte {
 	var wire []byte
 	for i := 0; len(msg) > 0; i++ {
@@ -88,7 +88,7 @@ func u16list(values ...uint16) []byte {
 
 func ext(typ uint16, body []byte) []byte { return append(u16list(typ), vec16(body)...) }
 
-// serverName is the extension for one host name, whatever it is.
+// serverName returns the extension for one host name, valid or not.
 func serverName(name string) []byte { return nameList(nameEntry(0, name)) }
 
 func nameEntry(typ byte, name string) []byte { return append([]byte{typ}, vec16([]byte(name))...) }
@@ -113,8 +113,7 @@ func signatureAlgorithms(algs ...uint16) []byte {
 	return ext(extSignatureAlgorithms, vec16(u16list(algs...)))
 }
 
-// facts is everything a Hello says about the message, free of its memory.
-// Where the hello ended in the input is not part of it.
+// facts is a copy of all fields of a Hello, except for its length in the input.
 type facts struct {
 	Name, RawName, JA4Raw                   string
 	ALPN                                    []string
@@ -143,7 +142,7 @@ func mustParse(t testing.TB, wire []byte) *Hello {
 	return &h
 }
 
-// parseOnce returns the verdict on an input that arrives at once.
+// parseOnce returns the result of Parse for an input that arrives at once.
 func parseOnce(wire []byte) error {
 	return new(Parser).Parse(wire, new(Hello))
 }

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// sample is the first flight of a real client and what it was told to ask for.
+// sample is the first flight of a real client and what the client was configured
+// to request.
 type sample struct {
 	name       string
 	wire       []byte
@@ -78,7 +79,8 @@ func fileSamples(t testing.TB) []sample {
 
 func allSamples(t testing.TB) []sample { return append(goSamples(t), fileSamples(t)...) }
 
-// firstFlight returns what a crypto/tls client sends before it hears anything.
+// firstFlight returns what a crypto/tls client sends before it receives
+// anything.
 func firstFlight(t testing.TB, config *tls.Config) []byte {
 	t.Helper()
 	client, server := net.Pipe()
@@ -101,8 +103,8 @@ func read(t testing.TB, c net.Conn) []byte {
 	return buf[:n]
 }
 
-// resumption returns the hello of a client that has a session. A ticket makes
-// the server issue just that as the session's ticket.
+// resumption returns the hello of a client that resumes a session. If ticket is
+// not nil the server issues it as the session's ticket.
 func resumption(t testing.TB, ticket []byte) []byte {
 	t.Helper()
 	serverConfig := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}

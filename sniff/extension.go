@@ -35,7 +35,8 @@ func (h *Hello) parseExtensions() error {
 	return nil
 }
 
-// parseExtension notes one extension and skips those that decide nothing.
+// parseExtension stores the content of one extension, and ignores types that
+// are not used.
 func (h *Hello) parseExtension(typ uint16, body []byte) error {
 	r := reader{rest: body}
 	ok := true
@@ -82,8 +83,9 @@ func wellFormedALPN(list []byte) bool {
 }
 
 // parseServerName reads the server_name extension (RFC 6066 section 3). The
-// list has room for names of other types than host_name, but none was ever
-// defined, and a list of several would let two readers pick different ones.
+// list may contain names of types other than host_name, but no other type was
+// ever defined, and of several names two implementations could use different
+// ones.
 func (h *Hello) parseServerName(r *reader) error {
 	h.hasServerName = true
 	list := reader{rest: r.only16()}
@@ -119,16 +121,18 @@ func (h *Hello) setName(name []byte) error {
 	return err
 }
 
-// typeSet is a set of extension types made for the usual hello: types below 64
-// in a word, and a few others (GREASE, private use, recent ones) in a list.
+// typeSet is a set of extension types, optimised for typical hellos: types below
+// 64 are in a word, and a few others (GREASE, private use, recent ones) in a
+// list.
 type typeSet struct {
 	low      uint64
 	high     [32]uint16
 	n        int
-	overflow bool // high is full: ask hasDuplicates
+	overflow bool // high is full: hasDuplicates must check
 }
 
-// add reports whether typ is new to the set, as far as the set can tell.
+// add adds typ and reports whether it was not in the set. After an overflow it
+// returns true for every type of 64 or more.
 func (s *typeSet) add(typ uint16) bool {
 	if typ < 64 {
 		bit := uint64(1) << typ
@@ -153,9 +157,9 @@ func (s *typeSet) add(typ uint16) bool {
 	return true
 }
 
-// hasDuplicates is the answer for the hostile hello, whose 32 KiB hold 8,000
-// empty extensions: a bit for every type. The 8 KiB are on the stack, and
-// clearing them is what the usual hello need not pay.
+// hasDuplicates checks for duplicates with one bit for every type. It is for
+// hostile hellos, which can have 8,000 empty extensions in 32 KiB. Its 8 KiB are
+// on the stack; typical hellos avoid the cost of clearing them.
 func hasDuplicates(extensions []byte) bool {
 	var seen [1 << 16 / 64]uint64
 	for rest := extensions; len(rest) > 0; {

@@ -31,9 +31,9 @@ func addSeeds(f *testing.F, add func(wire []byte)) {
 	}
 }
 
-// FuzzHello feeds the parser of the message alone. Whatever it accepts keeps
-// the promises of Hello's methods, and what it says does not depend on the
-// Hello having been used before.
+// FuzzHello tests the parser of the message alone. For accepted messages the
+// methods of Hello return what their comments state, and the result is the same
+// for a new and a reused Hello.
 func FuzzHello(f *testing.F) {
 	addSeeds(f, func(wire []byte) {
 		if parseOnce(wire) == nil {
@@ -62,7 +62,7 @@ func checkReject(t *testing.T, err error) {
 	t.Helper()
 	var r *Reject
 	if !errors.As(err, &r) || !slices.Contains(Reasons(), r.Reason) {
-		t.Fatalf("error %v is no known reject", err)
+		t.Fatalf("error %v is not a known reject", err)
 	}
 }
 
@@ -88,9 +88,9 @@ func checkHello(t *testing.T, h *Hello) {
 	}
 }
 
-// FuzzJoiner checks that joining depends neither on how the bytes arrive nor,
-// for a message that is accepted, on how records split it; and that no strict
-// prefix of an accepted input is anything but "need more".
+// FuzzJoiner checks that the result of joining depends neither on how the bytes
+// arrive nor, for an accepted message, on how it is split into records, and that
+// every strict prefix of an accepted input gives ErrNeedMore.
 func FuzzJoiner(f *testing.F) {
 	addSeeds(f, func(wire []byte) { f.Add(wire, []byte{1, 2, 5, 40}, uint16(0)) })
 	f.Add(tinyRecords(usual().message()), []byte{3}, uint16(600))
@@ -127,7 +127,7 @@ func inPieces(t *testing.T, wire, cuts []byte, limit int, want []byte, wantErr e
 			n += int(cuts[i%len(cuts)])
 		}
 		n = min(n, len(wire))
-		// A slice with nothing behind it: reading on would be a fault.
+		// The capacity ends with the slice, so that reading further panics.
 		msg, err = j.join(wire[:n:n], limit, &room)
 		if err == nil && wantErr == nil && n < j.wire {
 			t.Fatalf("accepted after %d of %d bytes", n, j.wire)
@@ -154,8 +154,8 @@ func otherRecords(t *testing.T, msg, cuts []byte) {
 	}
 }
 
-// FuzzName checks the normaliser: what it accepts it keeps as it is from then
-// on, and the spellings that differ in case or by a trailing dot are one name.
+// FuzzName checks that normalising a normalised name changes nothing, and that
+// names which differ in case or by a trailing dot have the same normal form.
 func FuzzName(f *testing.F) {
 	for _, s := range []string{"chat.example.com", "A.B.", "192.0.2.1", "[::1]", "fe80::1%eth0", "xn--bcher-kva.example", "a..b", "*.example", "\x00", "1.2.3"} {
 		f.Add(s)
@@ -183,9 +183,10 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// FuzzParse compares with crypto/tls, which is given the same bytes. Where
-// both accept they must see the same; where one refuses, the difference must
-// be on a list: stricter below, or looser, which is mended and asked again.
+// FuzzParse compares with crypto/tls on the same bytes. If both accept, they
+// must have the same results. If only crypto/tls accepts, stricter must list the
+// rule. If only this package accepts, crypto/tls must accept the hello after
+// mend has removed what it is known to refuse.
 func FuzzParse(f *testing.F) {
 	addSeeds(f, func(wire []byte) { f.Add(wire) })
 	for _, exts := range [][][]byte{
@@ -222,7 +223,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// agree compares what both found.
+// agree compares the results of both.
 func agree(t *testing.T, h *Hello, oracle *tls.ClientHelloInfo) {
 	t.Helper()
 	want := oracle.ServerName
@@ -289,7 +290,7 @@ func oddVersion(wire []byte) bool {
 	return odd
 }
 
-// handshakeBytes returns the payload of the handshake records, whatever it is.
+// handshakeBytes returns the payload of the handshake records, valid or not.
 func handshakeBytes(wire []byte) []byte {
 	var msg []byte
 	walk(wire, func(header, payload []byte) {
@@ -316,8 +317,9 @@ func noCompression(wire []byte) bool {
 	return len(r.vec8()) == 0
 }
 
-// mend returns msg without that which only crypto/tls refuses: a trailing dot
-// of the name, and the extensions whose bodies this package does not examine.
+// mend returns msg without the parts that only crypto/tls may refuse: a trailing
+// dot of the name, and the extensions whose bodies this package does not
+// examine.
 func mend(h *Hello, msg []byte) []byte {
 	r := reader{rest: msg[handshakeHeaderLen:]}
 	r.take(2 + 32)
@@ -353,7 +355,7 @@ func askCryptoTLS(wire []byte) *tls.ClientHelloInfo {
 	return found
 }
 
-// script is a net.Conn that has received some bytes and then the end.
+// script is a net.Conn that returns some bytes and then EOF.
 type script struct {
 	net.Conn
 	in io.Reader

@@ -1,41 +1,42 @@
 package sniff
 
-// Hello is what a ClientHello says (RFC 8446 section 4.1.2). The caller owns
-// it and may reuse it for any number of connections. What its methods return
-// as []byte or hold inside aliases the bytes given to Parse or the Hello
-// itself, and is valid until the next Parse into this Hello. The zero value is
-// a hello without anything.
+// Hello is the content of a ClientHello (RFC 8446 section 4.1.2). The caller
+// owns it and may reuse it for any number of connections. Slices returned by
+// its methods alias the bytes given to Parse or the Hello itself, unless the
+// method returns a copy, and are valid until the next Parse into this Hello.
+// The zero value is an empty hello.
 type Hello struct {
 	Length   int  // bytes of the input that the hello's records occupy
 	Trailing bool // more bytes of the input follow those records
 
 	LegacyVersion uint16 // the version field of the hello itself
-	IPLiteral     bool   // the client sent an IP address for a name; ServerName is empty
-	EarlyData     bool   // early_data is offered: the bytes that follow may not be replayed
+	IPLiteral     bool   // the server name is an IP address; ServerName is empty
+	EarlyData     bool   // early_data is offered: the bytes that follow must not be replayed
 	PreSharedKey  bool   // pre_shared_key is offered: the client resumes a session
-	ECH           bool   // encrypted_client_hello is there, real or GREASE: ServerName is the outer one
+	ECH           bool   // encrypted_client_hello is present, real or GREASE: ServerName is the outer one
 
 	hasServerName bool
 	nameLen       uint8
 	name          [maxNameLen]byte // normalised; the first nameLen bytes
 	rawName       []byte
 
-	// Lists as they are on the wire, checked but without their lengths.
+	// Lists in wire format, validated, without their length fields.
 	cipherSuites []byte
 	extensions   []byte
 	alpn         ProtocolList
 	versions     []byte
 	signatures   []byte
 
-	joined []byte // where a hello in several records is joined; kept for the next
+	joined []byte // buffer for joining a hello in several records; reused by the next Parse
 }
 
-// ServerName returns the requested name as AppendName normalises it. It is
-// empty if the client named no server or gave an IP address.
+// ServerName returns the requested name, normalised by AppendName. It is empty
+// if the client sent no name or an IP address.
 func (h *Hello) ServerName() []byte { return h.name[:h.nameLen] }
 
-// RawName returns the name as the client wrote it, IP addresses included. It
-// is for logs, quoted; it is also set after ErrBadName, if there was one.
+// RawName returns the name as sent by the client, including IP addresses. It is
+// for logs and must be quoted there. It is also set after ErrBadName, if the
+// hello has a name.
 func (h *Hello) RawName() []byte { return h.rawName }
 
 // ECHState returns "outer" if the hello has an encrypted_client_hello
@@ -48,7 +49,7 @@ func (h *Hello) ECHState() string {
 	return "none"
 }
 
-// Offer returns the ALPN list. It aliases the input: Clone keeps it for longer.
+// Offer returns the ALPN list. It aliases the input; to keep it, clone it.
 func (h *Hello) Offer() ProtocolList { return h.alpn }
 
 // OffersALPN reports whether proto is in the client's ALPN list (RFC 7301).

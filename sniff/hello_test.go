@@ -28,7 +28,7 @@ func TestHelloOfRealClients(t *testing.T) {
 	}
 }
 
-func TestSamplesAreOfTheSizesTheyStandFor(t *testing.T) {
+func TestSamplesHaveTheStatedSizes(t *testing.T) {
 	for name, least := range map[string]int{"post-quantum": 1400, "resumption with a 12 KiB ticket": 12 << 10} {
 		i := slices.IndexFunc(goSamples(t), func(s sample) bool { return s.name == name })
 		if got := len(goSamples(t)[i].wire); got < least {
@@ -202,8 +202,9 @@ func TestThousandsOfDistinctExtensionsAreAccepted(t *testing.T) {
 	}
 }
 
-// TestEveryShortenedHelloIsMalformed cuts the body of a good hello and mends
-// only the outermost lengths: no inner length may reach beyond its vector.
+// TestEveryShortenedHelloIsMalformed truncates the body of a valid hello and
+// corrects only the outermost lengths: an inner length beyond its vector must be
+// an error.
 func TestEveryShortenedHelloIsMalformed(t *testing.T) {
 	body := usual().message()[handshakeHeaderLen:]
 	noBlock := len(helloSpec{session: usual().session, suites: usual().suites}.message()) - handshakeHeaderLen
@@ -279,7 +280,7 @@ func TestParseDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestParseOfManyRecordsAllocatesTwiceAtMost(t *testing.T) {
+func TestParseOfManyRecordsAllocatesAtMostTwice(t *testing.T) {
 	for name, wire := range map[string][]byte{
 		"usual, tiny records": tinyRecords(usual().message()),
 		"5 KB, tiny records":  tinyRecords(padded(t, 5000)),

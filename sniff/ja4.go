@@ -9,11 +9,11 @@ import (
 const hexDigits = "0123456789abcdef"
 
 // JA4 returns the hello's JA4 fingerprint, 36 characters that identify the
-// client's software more than the client. It is computed on each call.
+// client's software rather than the client. It is computed on each call.
 //
 // The rules are FoxIO's (technical_details/JA4.md of github.com/FoxIO-LLC/ja4):
-// GREASE is ignored wherever it is, signature algorithms included, and a
-// server_name extension counts as a domain whatever it holds.
+// GREASE is ignored everywhere, including in signature algorithms, and a
+// server_name extension counts as a domain whatever its content.
 func (h *Hello) JA4() string {
 	out := h.appendJA4a(make([]byte, 0, 36))
 	list := h.appendJA4b(make([]byte, 0, 512))
@@ -23,8 +23,8 @@ func (h *Hello) JA4() string {
 	return string(out)
 }
 
-// JA4Raw returns the fingerprint with its lists in place of their hashes, the
-// form called JA4_r. Its length is bounded only by the hello's.
+// JA4Raw returns the fingerprint with the lists instead of their hashes, the
+// form called JA4_r. Its length is limited only by that of the hello.
 func (h *Hello) JA4Raw() string {
 	out := h.appendJA4a(make([]byte, 0, 512))
 	out = h.appendJA4b(append(out, '_'))
@@ -53,8 +53,8 @@ func (h *Hello) appendJA4b(dst []byte) []byte {
 	return appendHexList(dst, suites)
 }
 
-// appendJA4c appends the sorted extensions, without those that vary with the
-// destination, and behind them the signature algorithms as they come.
+// appendJA4c appends the sorted extensions, without those that depend on the
+// destination, and then the signature algorithms in the client's order.
 func (h *Hello) appendJA4c(dst []byte) []byte {
 	types := slices.DeleteFunc(withoutGREASE(h.extensionTypes()), func(typ uint16) bool {
 		return typ == extServerName || typ == extALPN
@@ -95,8 +95,8 @@ func versionCode(version uint16) string {
 	return "00"
 }
 
-// appendALPNCode appends the first and the last character of the first
-// protocol; of its hexadecimal form if one of them is not a letter or digit.
+// appendALPNCode appends the first and the last character of the first protocol,
+// or of its hexadecimal form if one of them is not a letter or digit.
 func (h *Hello) appendALPNCode(dst []byte) []byte {
 	for first := range h.Protocols {
 		a, z := first[0], first[len(first)-1]
@@ -129,13 +129,14 @@ func withoutGREASE(values []uint16) []uint16 {
 	})
 }
 
-// appendCount appends two digits, 99 for anything more.
+// appendCount appends n in two digits, at most 99.
 func appendCount(dst []byte, n int) []byte {
 	n = min(n, 99)
 	return append(dst, '0'+byte(n/10), '0'+byte(n%10))
 }
 
-// appendHexList appends four hexadecimal digits a value, comma separated.
+// appendHexList appends each value in four hexadecimal digits, separated by
+// commas.
 func appendHexList(dst []byte, values []uint16) []byte {
 	for i, v := range values {
 		if i > 0 {

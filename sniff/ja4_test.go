@@ -14,7 +14,7 @@ func hexList(t *testing.T, s string) []uint16 {
 	for word := range strings.SplitSeq(s, ",") {
 		b, err := hex.DecodeString(word)
 		if err != nil || len(b) != 2 {
-			t.Fatalf("%q: no list of 16-bit values", s)
+			t.Fatalf("%q: not a list of 16-bit values", s)
 		}
 		values = append(values, binary.BigEndian.Uint16(b))
 	}
@@ -22,7 +22,7 @@ func hexList(t *testing.T, s string) []uint16 {
 }
 
 // fromRaw builds a hello from the original-order lists of a fingerprint.
-// Extensions that the parser reads get the content given, others none.
+// Extensions that the parser reads have the given content, others are empty.
 func fromRaw(t *testing.T, suites, exts, signatures string, content map[uint16][]byte) helloSpec {
 	t.Helper()
 	spec := helloSpec{suites: u16list(hexList(t, suites)...)}

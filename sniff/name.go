@@ -8,16 +8,17 @@ const (
 )
 
 // AppendName appends the normal form of a host name to dst: ASCII letters in
-// lower case, one trailing dot removed. Every name that takes part in a
-// routing decision goes through it, so that there is one idea of sameness:
-// the name in a hello, a name in the configuration, the host of a request.
+// lower case, one trailing dot removed. Every name used in a routing decision
+// is normalised by it, so that names are always compared in the same way: the
+// name in a hello, a name in the configuration, the host of a request.
 //
 // A name is 1 to 253 bytes, without the trailing dot, of labels of 1 to 63
 // letters, digits, hyphens and underscores, which RFC 952 forbids and real
-// hosts use. Anything else is ErrBadName, with dst returned as it was: also a
-// wildcard, whose caller strips "*." first, and an internationalised name that
-// is not in its ASCII form, which is never converted from a peer
-// (CVE-2026-39821). An IPv4 address is a name to AppendName: see IsIPLiteral.
+// hosts use. Anything else is ErrBadName, and dst is returned unchanged. That
+// includes wildcards, for which the caller removes "*." first, and
+// internationalised names that are not in ASCII form: they are never converted
+// if they come from a peer (CVE-2026-39821). AppendName accepts an IPv4 address
+// as a name: see IsIPLiteral.
 func AppendName[T string | []byte](dst []byte, name T) ([]byte, error) {
 	n := len(name)
 	if n > 0 && name[n-1] == '.' {
@@ -60,8 +61,9 @@ var nameBytes = func() (table [256]byte) {
 	return table
 }()
 
-// maxIPLen is the longest text taken for an address: an IPv6 one with its last
-// 32 bits in dotted form, a zone as long as an interface's name, and brackets.
+// maxIPLen is the longest text accepted as an address: an IPv6 address with its
+// last 32 bits in dotted form, a zone as long as an interface's name, and
+// brackets.
 const maxIPLen = 45 + 1 + 15 + 2
 
 // IsIPLiteral reports whether name is an IPv4 address of four decimal numbers,
@@ -84,9 +86,9 @@ func IsIPLiteral[T string | []byte](name T) bool {
 	return err == nil
 }
 
-// looksLikeIP spares most names the conversion to a string. An IPv6 address
-// has a colon after at most "[ffff", an IPv4 one has no letters; and no byte
-// is let through that could not be in a name, an address or a zone.
+// looksLikeIP is a quick check that avoids the conversion of most names to a
+// string. An IPv6 address has a colon after at most "[ffff", an IPv4 address has
+// no letters, and every byte must be valid in a name, an address or a zone.
 func looksLikeIP[T string | []byte](name T) bool {
 	colon, letter := false, false
 	for i := 0; i < len(name); i++ {

@@ -1,8 +1,8 @@
 package sniff
 
 // DefaultLimit is the Parser's limit when none is set, in bytes. Post-quantum
-// hellos take about 1.7 KB, and those that resume a session whose ticket holds
-// the client's certificate chain 12 KB.
+// hellos have about 1.7 KB, and those that resume a session whose ticket
+// contains the client's certificate chain have 12 KB.
 const DefaultLimit = 32 << 10
 
 // Parser finds the first ClientHello of one connection in the bytes received
@@ -18,17 +18,17 @@ type Parser struct {
 	reject *Reject
 }
 
-// Parse looks at b, all bytes that the client has sent so far: each call
-// passes the bytes of the last one and more behind them. It returns nil and
-// fills h, or ErrNeedMore, or a *Reject; after an error h means nothing but
-// for RawName. A verdict is final: further calls repeat it.
+// Parse parses b, all bytes that the client has sent so far: each call passes
+// the bytes of the previous one followed by new ones. It returns nil and fills
+// h, or ErrNeedMore, or a *Reject. After an error only RawName of h is valid. A
+// Reject is final: further calls return it again.
 //
-// What the headers of records and message decide is decided as soon as those
-// bytes are there; the message itself is judged once it is whole. A call that
-// brings too few new bytes for either costs a comparison, and all calls
-// together look at each record once. A Parser holds no memory but itself: a
-// hello in several records is joined, once it is whole, in memory of h that is
-// kept for the next, at most Limit bytes.
+// Errors in the headers of records and message are reported as soon as their
+// bytes have arrived, errors in the message once it is complete. A call with too
+// few new bytes for either costs one comparison, and all calls together examine
+// each record once. A Parser allocates nothing itself: a hello in several
+// records is joined, once it is complete, in a buffer of h of at most Limit
+// bytes, which the next Parse into h reuses.
 func (p *Parser) Parse(b []byte, h *Hello) error {
 	if p.reject != nil {
 		return p.reject
@@ -50,6 +50,5 @@ func (p *Parser) Parse(b []byte, h *Hello) error {
 	return nil
 }
 
-// Reset prepares the Parser for another connection: it forgets everything but
-// Limit.
+// Reset prepares the Parser for another connection. It keeps only Limit.
 func (p *Parser) Reset() { *p = Parser{Limit: p.Limit} }

@@ -1,7 +1,7 @@
 package sniff
 
-// ProtocolList is the list of protocols of an ALPN extension as it is on the
-// wire, without the list's length (RFC 7301 section 3.1). Those of a Hello are
+// ProtocolList is the list of protocols of an ALPN extension in wire format,
+// without the length of the list (RFC 7301 section 3.1). The list of a Hello is
 // well formed. The zero value is empty.
 type ProtocolList []byte
 

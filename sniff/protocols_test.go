@@ -41,8 +41,8 @@ func TestProtocolList(t *testing.T) {
 	}
 }
 
-// TestProtocolListCutShort: a list that is not from a Hello ends where it is
-// cut.
+// TestProtocolListCutShort: iterating over a truncated list, which cannot come
+// from a Hello, ends.
 func TestProtocolListCutShort(t *testing.T) {
 	n := 0
 	for range ProtocolList("\x02h2\x08http").All {

@@ -11,8 +11,9 @@ const (
 	maxProxyV1 = 107 // with its CRLF
 	proxyV2    = 16  // signature, version, family, length
 
-	// MaxProxyV2 is the longest rest of a version 2 header that is taken: the
-	// format allows 64 KiB, certificates among its values are 1 to 2 KiB.
+	// MaxProxyV2 is the maximum length in bytes that is accepted for a version
+	// 2 header after its first 16 bytes. The format allows 64 KiB;
+	// certificates among the values have 1 to 2 KiB.
 	MaxProxyV2 = 4 << 10
 )
 
@@ -21,15 +22,14 @@ var (
 	proxySignature2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 )
 
-// ErrNotProxy: the bytes do not begin with a PROXY header, or one that is
-// longer than it may be. It is no Reject of a hello: what comes after a header
-// is judged on its own.
+// ErrNotProxy: the bytes do not begin with a PROXY header, or the header is too
+// long. It is not among Reasons, because it is not about a hello.
 var ErrNotProxy = &Reject{AlertNone, "proxy_header", "no PROXY header"}
 
-// ProxyHeader returns how many bytes the PROXY header takes that b begins with,
-// version 1 or 2. It finds where the header ends and does not look at what it
-// says. The error is ErrNeedMore or ErrNotProxy; a verdict comes with the first
-// byte that decides it.
+// ProxyHeader returns the length in bytes of the PROXY header, version 1 or 2,
+// at the start of b. It finds the end of the header and does not check its
+// content. The error is ErrNeedMore or ErrNotProxy; ErrNotProxy is returned as
+// soon as b contains the byte that is wrong.
 func ProxyHeader(b []byte) (int, error) {
 	switch {
 	case begins(b, proxySignature1):
@@ -40,13 +40,13 @@ func ProxyHeader(b []byte) (int, error) {
 	return 0, ErrNotProxy
 }
 
-// begins reports whether b begins with signature as far as it goes.
+// begins reports whether b begins with signature, or is a prefix of it.
 func begins(b, signature []byte) bool {
 	n := min(len(b), len(signature))
 	return bytes.Equal(b[:n], signature[:n])
 }
 
-// proxyLine ends with its first CRLF.
+// proxyLine handles a version 1 header, which ends with its first CRLF.
 func proxyLine(b []byte) (int, error) {
 	i := bytes.IndexByte(b[:min(len(b), maxProxyV1)], '\n')
 	switch {

@@ -43,8 +43,7 @@ func TestProxyHeader(t *testing.T) {
 	}
 }
 
-// TestProxyHeaderInPieces: every beginning of a header is one of which more is
-// needed.
+// TestProxyHeaderInPieces: every strict prefix of a header gives ErrNeedMore.
 func TestProxyHeaderInPieces(t *testing.T) {
 	for _, whole := range []string{"PROXY TCP4 192.0.2.7 198.51.100.1 56324 443\r\n", v2Start + "\x00\x0c123456789012"} {
 		for i := range len(whole) {

@@ -14,25 +14,26 @@ const (
 	clientHelloType    = 1
 )
 
-// joiner finds the first handshake message in a stream of records. Until all
-// of it is there only headers are looked at, each record once, and nothing is
-// copied; a verdict depends on the bytes alone and not on how they arrive.
+// joiner finds the first handshake message in a stream of records. Until the
+// message is complete it examines only headers, each record once, and copies
+// nothing. The result depends only on the bytes, not on how they arrive.
 //
-// It stands at the record at off until wire is set, and is then done. Every
-// reject is final: the owner does not call again.
+// The next record to examine is at off until wire is set; then the joiner is
+// done. Every reject is final: the caller must not call join again.
 type joiner struct {
-	off     int // where the first record begins that is not yet complete
-	need    int // bytes without which nothing new can be decided
-	size    int // length of the message, header included; 0: not known yet
-	wire    int // bytes that the message's records occupy; 0: not done
+	off     int // offset of the first incomplete record
+	need    int // length of input below which the result cannot change
+	size    int // length of the message, including its header; 0 means not yet known
+	wire    int // bytes that the message's records occupy; 0 means not done
 	joined  int // bytes of the message in the records before off
-	records int // how many those are
+	records int // number of records before off
 	head    [handshakeHeaderLen]byte
 }
 
-// join looks at b, all bytes received so far, and returns the message with its
-// header once b holds all of it: where it lies, if it came in one record, else
-// joined in *room, which grows as needed. The records must fit in limit bytes.
+// join examines b, all bytes received so far, and returns the message with its
+// header once b contains all of it. A message in one record is returned as a
+// slice of b, others are joined in *room, which grows as needed. The records
+// must fit in limit bytes.
 func (j *joiner) join(b []byte, limit int, room *[]byte) ([]byte, error) {
 	if len(b) < j.need {
 		return nil, ErrNeedMore
@@ -62,12 +63,12 @@ func gather(dst, b []byte, size int) []byte {
 	return dst
 }
 
-// record joins the record at off, or says why it cannot.
+// record processes the record at off. Its error is ErrNeedMore or a *Reject.
 func (j *joiner) record(b []byte, limit int) error {
 	rec := b[j.off:]
 	n, err := j.recordHeader(rec)
 	if err != nil {
-		j.need = len(b) + 1 // any header byte can decide
+		j.need = len(b) + 1 // any further header byte can cause a reject
 		return err
 	}
 	payload := rec[recordHeaderLen:]
@@ -99,8 +100,8 @@ func (j *joiner) finish(payload []byte) {
 	}
 }
 
-// recordHeader returns the length of the record that begins rec. It judges
-// each byte as soon as it is there.
+// recordHeader returns the length of the record at the start of rec. It checks
+// each byte as soon as it has arrived.
 func (j *joiner) recordHeader(rec []byte) (int, error) {
 	if len(rec) == 0 {
 		return 0, ErrNeedMore
@@ -129,8 +130,8 @@ func (j *joiner) recordHeader(rec []byte) (int, error) {
 }
 
 // firstRecord checks type and version of the stream's first record. Any minor
-// version will do: clients write 0x0301 for compatibility, and the version
-// that counts is in the hello (RFC 8446 section 5.1).
+// version is accepted: clients send 0x0301 for compatibility, and the version
+// that matters is in the hello (RFC 8446 section 5.1).
 func firstRecord(rec []byte) error {
 	typ := rec[0]
 	switch {
@@ -148,8 +149,8 @@ func firstRecord(rec []byte) error {
 	return nil
 }
 
-// sslv2 tells an SSL 2.0 hello, whose length has its high bit set and is
-// followed by message type 1 (RFC 6101 appendix E), from noise.
+// sslv2 distinguishes an SSL 2.0 hello, whose length has its high bit set and is
+// followed by message type 1 (RFC 6101 appendix E), from other bytes.
 func sslv2(rec []byte) error {
 	switch {
 	case len(rec) < 3:
@@ -160,8 +161,8 @@ func sslv2(rec []byte) error {
 	return ErrNotTLS
 }
 
-// laterRecord checks type and version of a record inside the hello. The peer
-// does speak TLS, so its mistakes are answered.
+// laterRecord checks type and version of a record inside the hello. As the peer
+// uses TLS, errors have an alert.
 func laterRecord(rec []byte) error {
 	switch {
 	case rec[0] != recordHandshake:
@@ -172,46 +173,47 @@ func laterRecord(rec []byte) error {
 	return nil
 }
 
-// messageHeader checks the handshake header with what is there of payload, the
-// content of a record of n bytes, and notes the size when it is all there.
+// messageHeader checks the handshake header with the bytes of payload that have
+// arrived, the content of a record of n bytes, and sets the size when the header
+// is complete.
 func (j *joiner) messageHeader(payload []byte, n, limit int) error {
 	if j.size != 0 {
 		return j.fits(j.size, j.size, n, limit)
 	}
 	var head [handshakeHeaderLen]byte
-	least, most := messageSize(head, 0)
-	if err := j.fits(least, most, n, limit); err != nil {
-		return err // of the record's header alone, even if there is more to see
+	minSize, maxSize := messageSize(head, 0)
+	if err := j.fits(minSize, maxSize, n, limit); err != nil {
+		return err // the record's header decides, whether or not payload has arrived
 	}
 	have := copy(head[:], j.head[:min(j.joined, len(j.head))])
 	have += copy(head[have:], payload)
 	if have > 0 && head[0] != clientHelloType {
 		return ErrUnexpectedMessage
 	}
-	least, most = messageSize(head, have)
+	minSize, maxSize = messageSize(head, have)
 	if have == handshakeHeaderLen {
-		j.size = least
+		j.size = minSize
 	}
-	return j.fits(least, most, n, limit)
+	return j.fits(minSize, maxSize, n, limit)
 }
 
 // messageSize returns the bounds of the message's length, header included,
-// that follow from the first have bytes of its header; the others are zero.
-func messageSize(head [handshakeHeaderLen]byte, have int) (least, most int) {
+// that follow from the first have bytes of its header; the other bytes are zero.
+func messageSize(head [handshakeHeaderLen]byte, have int) (minSize, maxSize int) {
 	unknown := 8 * (handshakeHeaderLen - max(have, 1)) // bits
-	least = handshakeHeaderLen + (int(head[1])<<16 | int(head[2])<<8 | int(head[3]))
-	return least, least + 1<<unknown - 1
+	minSize = handshakeHeaderLen + (int(head[1])<<16 | int(head[2])<<8 | int(head[3]))
+	return minSize, minSize + 1<<unknown - 1
 }
 
-// fits checks a record of n bytes against a message of least to most bytes:
-// it may not reach beyond the message, and the shortest way to send the rest
-// must stay within the limit.
-func (j *joiner) fits(least, most, n, limit int) error {
+// fits checks a record of n bytes against a message of minSize to maxSize bytes: the
+// record must not extend beyond the message, and the rest of the message in as
+// few records as possible must stay within the limit.
+func (j *joiner) fits(minSize, maxSize, n, limit int) error {
 	joined := j.joined + n
-	if joined > most {
+	if joined > maxSize {
 		return ErrUnexpectedMessage
 	}
-	rest := max(least-joined, 0)
+	rest := max(minSize-joined, 0)
 	records := (rest + maxRecordLen - 1) / maxRecordLen
 	if j.off+recordHeaderLen+n+rest+records*recordHeaderLen > limit {
 		return ErrTooLarge

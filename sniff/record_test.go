@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// usual is a hello with everything the parser looks at.
+// usual is a hello with everything that the parser reads.
 func usual() helloSpec {
 	return helloSpec{
 		session: bytes.Repeat([]byte{7}, 32),
@@ -100,7 +100,8 @@ func TestHelloInOneByteRecordsAndSegments(t *testing.T) {
 	}
 }
 
-// stride is 1 but for inputs so large that every offset of them takes seconds.
+// stride is 1, except for inputs so large that testing every offset takes
+// seconds.
 func stride(b []byte) int { return 1 + len(b)/4096*2 }
 
 // joined returns the handshake message of an input made of whole records.
@@ -114,7 +115,7 @@ func joined(t testing.TB, wire []byte) []byte {
 	return slices.Clone(msg)
 }
 
-func TestTrailingBytesAreReportedAndNotJudged(t *testing.T) {
+func TestTrailingBytesAreReportedAndNotChecked(t *testing.T) {
 	hello := usual().wire()
 	for _, tail := range []string{"\x17\x03\x03\x00\x05early", "garbage", "\x00"} {
 		h := mustParse(t, append(slices.Clone(hello), tail...))
@@ -143,8 +144,8 @@ func TestParsingACompleteHelloAgainGivesTheSame(t *testing.T) {
 	}
 }
 
-// earliest holds inputs with the number of their bytes that decides: one fewer
-// must be ErrNeedMore.
+// earliest has inputs with the number of bytes after which they are rejected:
+// fewer bytes must give ErrNeedMore.
 var earliest = []struct {
 	name  string
 	wire  string
@@ -232,7 +233,7 @@ func TestRejectIsFinal(t *testing.T) {
 	}
 }
 
-func TestWaitingForARecordLooksAtNothing(t *testing.T) {
+func TestWaitingForARecordExaminesNoBytes(t *testing.T) {
 	wire := usual().wire()
 	var p Parser
 	if err := p.Parse(wire[:9], new(Hello)); err != ErrNeedMore {
@@ -309,7 +310,7 @@ func TestTooLargeIsKnownBeforeTheLimitIsReached(t *testing.T) {
 	t.Error("not decided")
 }
 
-func TestNothingIsCopiedBeforeTheHelloIsWhole(t *testing.T) {
+func TestNothingIsCopiedBeforeTheHelloIsComplete(t *testing.T) {
 	wire := records(padded(t, 32000), 1, 16000)
 	var p Parser
 	var h Hello
@@ -317,7 +318,7 @@ func TestNothingIsCopiedBeforeTheHelloIsWhole(t *testing.T) {
 		t.Fatalf("got %v, want %v", err, ErrNeedMore)
 	}
 	if h.joined != nil {
-		t.Errorf("%d bytes are held for a hello that is not whole", cap(h.joined))
+		t.Errorf("%d bytes are held for an incomplete hello", cap(h.joined))
 	}
 	if err := p.Parse(wire, &h); err != nil {
 		t.Fatal(err)

@@ -2,20 +2,20 @@ package sniff
 
 import "errors"
 
-// ErrNeedMore reports that the bytes so far are the beginning of what may
-// become a hello: read more and parse again.
+// ErrNeedMore reports that the bytes so far may be the beginning of a hello: the
+// caller reads more and parses again.
 var ErrNeedMore = errors.New("sniff: need more bytes")
 
-// Reject is the verdict that a connection does not begin with an acceptable
-// hello. More bytes cannot change it. The only values are the variables below,
-// which are compared by identity (errors.Is) and never modified.
+// Reject reports that a connection does not begin with an acceptable hello. More
+// bytes cannot change that. The only values are the variables of this package,
+// which are compared by identity (errors.Is) and must not be modified.
 type Reject struct {
-	Alert  Alert  // what to tell the client; AlertNone: close silently
-	Reason string // snake_case, one of Reasons, fit for a metric's label
+	Alert  Alert  // to send to the client; AlertNone means to close silently
+	Reason string // in snake_case, for a metric's label; see Reasons
 	text   string
 }
 
-// Error describes the reject in words; it holds no byte of the peer's.
+// Error describes the reject. The text contains no bytes from the peer.
 func (r *Reject) Error() string { return "sniff: " + r.text }
 
 // The rejects.
@@ -25,8 +25,8 @@ var (
 	// ErrSSLv2: the first bytes are a hello of SSL 2.0 (RFC 6176).
 	ErrSSLv2 = &Reject{AlertNone, "sslv2", "SSL 2.0 hello"}
 	// ErrUnexpectedMessage: TLS, but the first message is not a ClientHello,
-	// or something else is mixed into its records or ends the last of them
-	// (RFC 8446 section 5.1).
+	// or there is other content between its records or at the end of the last
+	// one (RFC 8446 section 5.1).
 	ErrUnexpectedMessage = &Reject{AlertUnexpectedMessage, "unexpected_message", "not a ClientHello, or not only one"}
 	// ErrEmptyRecord: a handshake record of no bytes (RFC 8446 section 5.1).
 	ErrEmptyRecord = &Reject{AlertUnexpectedMessage, "empty_record", "empty handshake record"}
@@ -47,8 +47,8 @@ var (
 	ErrTwoNames = &Reject{AlertIllegalParameter, "two_names", "more than one server name"}
 )
 
-// Reasons returns every Reason that a Reject can have, for metrics that want
-// their labels from the start. The caller owns the slice.
+// Reasons returns every Reason of a rejected hello, for metrics that create all
+// labels at the start. The caller owns the slice.
 func Reasons() []string {
 	all := [...]*Reject{
 		ErrNotTLS, ErrSSLv2, ErrUnexpectedMessage, ErrEmptyRecord,
