@@ -15,21 +15,23 @@ import (
 	"culvert/l4/terminate"
 )
 
-// soon is how long before its end a certificate is worth a warning: when an
-// ACME client should have renewed it.
+// soon is the remaining validity below which a certificate gets a warning: an
+// ACME client should have renewed it by then.
 const soon = 30 * 24 * time.Hour
 
-// A demand is a name that clients, or culvert itself, ask the servers for.
+// A demand is a server name that clients or culvert itself request from the
+// servers.
 type demand struct {
 	name   string
-	roots  *x509.CertPool // nil: the system's
-	strict bool           // whoever asks refuses an unknown authority
+	roots  *x509.CertPool // nil means the system's
+	strict bool           // culvert refuses an unknown authority
 }
 
-// demands returns what the pool's certificates have to do.
+// demands returns the names that the pool's certificates must be for, and the
+// patterns of routes for which no name is known.
 func (s *site) demands() (all []demand, patterns []string) {
 	add := func(d demand) {
-		if d.name != "" && !slices.ContainsFunc(all, func(x demand) bool { return x.name == d.name }) && len(all) < mostNames {
+		if d.name != "" && !slices.ContainsFunc(all, func(x demand) bool { return x.name == d.name }) && len(all) < maxNames {
 			all = append(all, d)
 		}
 	}
@@ -59,7 +61,8 @@ func (s *site) demands() (all []demand, patterns []string) {
 	return all, patterns
 }
 
-// rootsOf reads a file that was read when the configuration was checked.
+// rootsOf loads the authorities. It ignores errors, because checking the
+// configuration has reported them.
 func rootsOf(e *config.Encrypt) *x509.CertPool {
 	if e.Roots == "" {
 		return nil
@@ -68,7 +71,8 @@ func rootsOf(e *config.Encrypt) *x509.CertPool {
 	return pool
 }
 
-// certificate asks for every name in turn and judges what is shown.
+// certificate makes a handshake for every name, one after the other, and checks
+// the certificates that the server presents.
 func (s *server) certificate(ctx context.Context) *line {
 	if !s.site.tls {
 		return nil
@@ -81,7 +85,7 @@ func (s *server) certificate(ctx context.Context) *line {
 	for _, d := range demands {
 		state, err := s.handshake(ctx, d.name)
 		if err != nil {
-			l.wrong("see to the certificates of the server", "asked for %s: %s", d.name, reason(err))
+			l.wrong("check the certificates of the server", "with the server name %s: %s", d.name, reason(err))
 			continue
 		}
 		x := shown{d.name, state.PeerCertificates[0], state.PeerCertificates[1:], state.NegotiatedProtocol == "h2"}
@@ -99,10 +103,10 @@ func (s *server) certificate(ctx context.Context) *line {
 			"the certificate is not for %s, but for %s", strings.Join(foreign, ", "), names(s.shown[0].leaf))
 	}
 	if len(demands) == 0 && s.site.passedThrough() {
-		l.note("no route names this pool: with a site_url its certificates can be examined")
+		l.note("no route to this pool has a server name: set a site_url to have its certificates examined")
 	}
 	for _, p := range patterns {
-		l.note("which names the certificates need for the route %q cannot be known", p)
+		l.note("the names that the certificates need for the route %q are not known", p)
 	}
 	if len(s.shown) > 0 {
 		l.see("until %s", s.shown[0].leaf.NotAfter.UTC().Format(time.DateOnly))
@@ -110,9 +114,9 @@ func (s *server) certificate(ctx context.Context) *line {
 	return l
 }
 
-// judge looks at the times of a certificate and at who vouches for it.
+// judge checks the validity period of a certificate and its chain.
 func (x *shown) judge(l *line, d demand, now time.Time) {
-	const renew = "renew it on the server, and see why that was not done by itself"
+	const renew = "renew it on the server, and find out why it was not renewed automatically"
 	until := x.leaf.NotAfter.UTC().Format(time.DateTime)
 	at := now
 	switch {
@@ -120,10 +124,10 @@ func (x *shown) judge(l *line, d demand, now time.Time) {
 		l.wrong(renew, "the certificate expired at %s", until)
 		at = x.leaf.NotAfter
 	case now.Before(x.leaf.NotBefore):
-		l.wrong("see to the clock of this machine, or wait", "the certificate is not valid before %s", x.leaf.NotBefore.UTC().Format(time.DateTime))
+		l.wrong("check the clock of this machine, or wait", "the certificate is not valid before %s", x.leaf.NotBefore.UTC().Format(time.DateTime))
 		at = x.leaf.NotBefore
 	case x.leaf.NotAfter.Sub(now) < soon:
-		l.warn(renew, "the certificate ends in %d days, at %s", int(x.leaf.NotAfter.Sub(now)/(24*time.Hour)), until)
+		l.warn(renew, "the certificate expires in %d days, at %s", int(x.leaf.NotAfter.Sub(now)/(24*time.Hour)), until)
 	}
 	between := x509.NewCertPool()
 	for _, c := range x.rest {
@@ -142,31 +146,31 @@ func (x *shown) distrust(l *line, d demand, err error) {
 	case !errors.As(err, &unknown):
 		l.wrong("give the server another certificate", "the certificate cannot be verified: %v", err)
 	case d.strict:
-		l.wrong("give the server a certificate of the authority in the file, with its intermediate ones, or name the right authority",
-			"the certificate is of an authority that the file does not trust, %s", x.leaf.Issuer)
+		l.wrong("give the server a certificate of the authority in the file, with the intermediate certificates, or configure the right authority",
+			"the certificate is from an authority that the file does not trust, %s", x.leaf.Issuer)
 	case len(x.rest) == 0 && !self:
-		l.warn("send the intermediate certificates behind the server's own (TLSCertFile has the whole chain); with an authority of your own, give every client its certificate, and the pool health: {verify: FILE}",
-			"the certificate is of an authority that this machine does not know, %s, or an intermediate certificate is missing", x.leaf.Issuer)
+		l.warn("send the intermediate certificates after the server's own (TLSCertFile has the whole chain); with a private authority, install its certificate on every client, and set health: {verify: FILE} in the pool",
+			"the certificate is from an authority that this machine does not trust, %s, or an intermediate certificate is missing", x.leaf.Issuer)
 	default:
-		l.warn("take one of a public authority, or give every client the authority's certificate, and the pool health: {verify: FILE}",
-			"the certificate is of an authority that this machine does not know, %s", x.leaf.Issuer)
+		l.warn("use one from a public authority, or install the authority's certificate on every client, and set health: {verify: FILE} in the pool",
+			"the certificate is from an authority that this machine does not trust, %s", x.leaf.Issuer)
 	}
 }
 
-// names lists what a certificate is for.
+// names lists the names that a certificate is for.
 func names(c *x509.Certificate) string {
-	const most = 10
+	const maxListed = 10
 	all := slices.Clone(c.DNSNames)
 	for _, ip := range c.IPAddresses {
 		all = append(all, ip.String())
 	}
-	if len(all) > most {
-		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", len(all)-most)
+	if len(all) > maxListed {
+		return strings.Join(all[:maxListed], ", ") + fmt.Sprintf(" and %d more", len(all)-maxListed)
 	}
 	return cmp.Or(strings.Join(all, ", "), "no name")
 }
 
-// certificates compares the servers of the pool.
+// certificates compares the certificates of the servers of the pool.
 func (s *site) certificates() *line {
 	first := map[string]*x509.Certificate{} // by name
 	differ := map[string]bool{}
@@ -185,7 +189,7 @@ func (s *site) certificates() *line {
 	l.see("the same on all servers")
 	for _, d := range slices.Sorted(keys(differ)) {
 		l.see("they differ")
-		l.note("the servers have different certificates for %s: each has to be renewed by itself, and clients that pin one see it change", d)
+		l.note("the servers have different certificates for %s: each must be renewed separately, and clients that pin one see it change", d)
 	}
 	return l
 }

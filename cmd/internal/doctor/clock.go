@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// mostSkew is how far a clock may be off: sessions, one-time tokens of single
-// sign-on and the order of posts depend on it.
-const mostSkew = 30 * time.Second
+// maxSkew is the maximum difference of a clock: sessions, one-time tokens of
+// single sign-on and the order of posts depend on the time.
+const maxSkew = 30 * time.Second
 
-// date compares the Date of an answer, which counts seconds, with the local
-// clock.
+// date compares the Date of an answer, which has a resolution of a second, with
+// the local clock.
 func (s *server) date(a *answer) {
 	at, err := http.ParseTime(a.header.Get("Date"))
 	if err != nil {
@@ -30,9 +30,9 @@ func (s *server) clock(context.Context) *line {
 	if s.skew.Abs() > time.Second {
 		l.see("%s this one", offset(s.skew))
 	}
-	if s.skew.Abs() > mostSkew {
-		l.wrong("let chrony or systemd-timesyncd keep the server's clock; if all servers are off by as much, this machine's",
-			"the server's clock is %s this machine's, at most %s will do", offset(s.skew), mostSkew)
+	if s.skew.Abs() > maxSkew {
+		l.wrong("synchronise the server's clock with chrony or systemd-timesyncd; if all servers differ by the same time, synchronise this machine's",
+			"the server's clock is %s this machine's, at most %s is allowed", offset(s.skew), maxSkew)
 	}
 	return l
 }
@@ -59,8 +59,8 @@ func (s *site) clocks() *line {
 	l := newLine("clocks")
 	apart := (fast.skew - slow.skew).Round(time.Second)
 	l.see("%s apart", apart)
-	if apart > mostSkew {
-		l.wrong("let chrony or systemd-timesyncd keep the clocks of all servers",
+	if apart > maxSkew {
+		l.wrong("synchronise the clocks of all servers with chrony or systemd-timesyncd",
 			"the clocks of %s and %s are %s apart", slow.member.Name(), fast.member.Name(), apart)
 	}
 	return l

@@ -11,9 +11,10 @@ import (
 )
 
 // coalescing looks for names of other pools in the certificates of this one.
-// An HTTP/2 client may use a connection for every name that its certificate
+// An HTTP/2 client may use a connection for every name that the certificate
 // covers and that has the same address (RFC 9113 section 9.1.1), and culvert
-// sees only the first. Where TLS ends in culvert, it refuses with 421 instead.
+// sees only the first name. Where culvert terminates TLS, it answers 421
+// instead.
 func (s *site) coalescing(others []*site) *line {
 	if !s.passedThrough() || len(s.leaves()) == 0 {
 		return nil
@@ -33,12 +34,12 @@ func (s *site) coalesce(l *line, other *site) {
 			continue
 		}
 		if strangers := s.strangers(w, other); len(strangers) > 0 {
-			l.warn(fmt.Sprintf("give the servers of %s a certificate without the names of %s, and without a wildcard around them; or let them speak http/1.1 only; or give the two pools different addresses", s.name(), other.name()),
-				"the certificates of the pool %s also cover %s, which the listener %s sends to the pool %s: browsers that speak HTTP/2 send its requests over a connection to %s, where they do not belong",
+			l.warn(fmt.Sprintf("give the servers of %s a certificate without the names of %s, and without a wildcard that covers them; or make them offer http/1.1 only; or give the two pools different addresses", s.name(), other.name()),
+				"the certificates of the pool %s also cover %s, which the listener %s sends to the pool %s: browsers that use HTTP/2 may send its requests over a connection to %s, which is the wrong pool",
 				s.name(), strings.Join(strangers, ", "), w.Listener, other.name(), s.name())
 		}
 	}
-	l.troubles = slices.Compact(l.troubles) // several ways on one listener say the same
+	l.troubles = slices.Compact(l.troubles) // several ways on one listener give the same text
 }
 
 // strangers returns the patterns of another pool, on the listener of w, that a

@@ -1,12 +1,13 @@
 // Package doctor examines Mattermost servers from outside, as clients and
-// culvert meet them: what is written down in several places, the configuration
-// file, certificates, the servers' own settings, has to agree.
+// culvert use them, and checks that the configuration file, the certificates
+// and the servers' own settings agree.
 //
-// It asks each server directly, never through a culvert that runs, without a
-// login and without a pre-auth secret. It changes no setting; what it asks
-// leaves behind what any visitor does: the test record of a full ping, which
-// the server deletes itself, and one-time tokens of logins that go no further,
-// which expire. What only an administrator may see, it does not see.
+// It connects to each server directly, never through a running culvert,
+// without a login and without a pre-auth secret. It changes no setting. Its
+// requests have the same side effects as those of any visitor: the test record
+// of a full ping, which the server deletes itself, and one-time tokens of
+// unfinished logins, which expire. It cannot check what only an administrator
+// may read.
 package doctor
 
 import (
@@ -22,29 +23,30 @@ import (
 	"culvert/cmd/internal/config"
 )
 
-// Bounds of an examination.
+// Limits of an examination.
 const (
-	probeTimeout = 5 * time.Second // of a request, connecting included
-	mostServers  = 64              // examined at a time
-	mostBody     = 256 << 10       // read of an answer, in bytes; client settings have 10 KiB
-	mostHeader   = 64 << 10
-	mostNames    = 32 // server names that a server is asked for
+	probeTimeout = 5 * time.Second // of a request, including the connection
+	maxServers   = 64              // examined concurrently
+	maxBody      = 256 << 10       // bytes read of a response body; client settings have 10 KiB
+	maxHeader    = 64 << 10        // bytes of a response header
+	maxNames     = 32              // server names requested from one server
 )
 
 // MostTime is how long an examination may take.
 const MostTime = 30 * time.Second
 
-// Doctor examines. The zero value is ready; its methods are for concurrent use.
+// Doctor examines servers. The zero value is ready for use; its methods are
+// safe for concurrent use.
 type Doctor struct {
-	Now   func() time.Time // default: time.Now
-	Roots *x509.CertPool   // authorities where the file names none; default: the system's
+	Now   func() time.Time // nil means time.Now
+	Roots *x509.CertPool   // authorities where the file names none; nil means the system's
 }
 
-// ErrNoSite says that a file has no pool to examine.
-var ErrNoSite = errors.New(`no pool that a listener leads to is a Mattermost: give it "health: mattermost" or a "site_url"`)
+// ErrNoSite is returned for a configuration without a pool to examine.
+var ErrNoSite = errors.New(`no pool that a listener uses is marked as Mattermost: give it "health: mattermost" or a "site_url"`)
 
-// Examine examines the sites of b. It is over after
-// MostTime; what was not asked by then is reported as not answering.
+// Examine examines the sites of b. It returns after
+// MostTime at the latest; servers not examined by then are reported as wrong.
 func (d Doctor) Examine(ctx context.Context, b *config.Built) (*Report, error) {
 	if d.Now == nil {
 		d.Now = time.Now
@@ -68,7 +70,7 @@ func (d Doctor) Examine(ctx context.Context, b *config.Built) (*Report, error) {
 	for _, s := range sites {
 		sheets = append(sheets, s.sheets(slices.Concat(sites, others))...)
 	}
-	for _, s := range others { // only what goes wrong for a site
+	for _, s := range others { // only problems that affect a site
 		if l := s.coalescing(sites); l != nil && len(l.troubles) > 0 {
 			sheets = append(sheets, sheet{pool: s.name(), lines: []*line{l}})
 		}
@@ -76,11 +78,11 @@ func (d Doctor) Examine(ctx context.Context, b *config.Built) (*Report, error) {
 	return newReport(sheets), nil
 }
 
-// visit examines all servers of sites, and asks one of each other pool for its
-// certificate.
+// visit examines all servers of sites, and the certificate of one server of
+// each other pool.
 func visit(ctx context.Context, sites, others []*site) {
 	var group errgroup.Group
-	group.SetLimit(mostServers)
+	group.SetLimit(maxServers)
 	each := func(s *server, examine func(context.Context)) {
 		group.Go(func() error {
 			defer s.transport.CloseIdleConnections()
@@ -101,16 +103,16 @@ func visit(ctx context.Context, sites, others []*site) {
 			}
 		}
 	}
-	_ = group.Wait() // what a check finds goes into its server's lines
+	_ = group.Wait() // findings are in the lines of each server
 }
 
-// absent reports whether a server is down by the file, or has no address.
+// absent reports whether a server is down in the file, or has no address.
 func (s *server) absent() bool {
 	return s.member.Causes()&(balancer.Configured|balancer.Unresolved) != 0
 }
 
-// examine does what concerns one server alone. Each step takes no longer than
-// a few probes, all of them less than MostTime.
+// examine makes the checks of a single server. Each step takes at most a few
+// probe timeouts, and all steps together less than MostTime.
 func (s *server) examine(ctx context.Context) {
 	if s.absent() {
 		s.lines = present(s.whyAbsent())
@@ -132,7 +134,7 @@ func (s *server) examine(ctx context.Context) {
 	s.lines = append(s.lines, together(ctx, s.clock, s.certificateLogin)...)
 }
 
-// together runs checks at once and returns their lines in order.
+// together runs checks concurrently and returns their lines in order.
 func together(ctx context.Context, checks ...func(context.Context) *line) []*line {
 	lines := make([]*line, len(checks))
 	var group errgroup.Group

@@ -54,12 +54,12 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
-// Each deployment but for one thing is the one where all is well.
+// Each deployment differs in one thing from the one without findings.
 var findings = []struct {
 	name   string
 	change func(*rig)
 	result Result
-	server string // of a row that has the finding; "-": the pool's
+	server string // of a row that has the finding; "-" is the pool
 	check  string
 	want   string // of the problem, or the remedy
 }{
@@ -73,29 +73,29 @@ var findings = []struct {
 	{"the remedy of a SiteURL", siteIs("http://chat.example.com"), Wrong, "chat-1", "SiteURL", "set MM_SERVICESETTINGS_SITEURL=https://chat.example.com on every node"},
 	{"redirect_uri of another scheme", siteIs("http://chat.example.com"), Wrong, "chat-2", "single sign-on", `gitlab: the provider is told to send browsers back to "http://chat.example.com/signup/gitlab/complete"`},
 	{"redirect_uri of another port", both(says("https://chat.example.com"), siteIs("https://chat.example.com:8443")), Wrong, "chat-2", "single sign-on", `expected "https://chat.example.com/signup/gitlab/complete": the port is 8443 instead of none`},
-	{"redirect_uri of a SiteURL that is not told", both(siteIs("http://chat.example.com"), hidden), Wrong, "chat-1", "single sign-on", "the scheme is http instead of https"},
+	{"redirect_uri of a SiteURL that is not shown", both(siteIs("http://chat.example.com"), hidden), Wrong, "chat-1", "single sign-on", "the scheme is http instead of https"},
 	{"SAML that returns elsewhere", samlTo("https://chat.example.com:443/login/sso/saml"), Wrong, "chat-1", "single sign-on", "saml: the provider is told to send browsers back to \"https://chat.example.com:443/login/sso/saml\""},
 	{"sign-on is on and does not begin", func(r *rig) { r.each(func(n *node) { n.GitLab.Scope = "openid" }) }, Wrong, "chat-1", "single sign-on", "gitlab is on, but GET /oauth/gitlab/login answers 501"},
 	{"a site_url that leads nowhere", says("https://mm.example.com"), Wrong, "-", "route", "the host of the site_url, mm.example.com, leads nowhere"},
 	{"a health check that asks at the root", both(says("https://chat.example.com/mm"), siteIs("https://chat.example.com/mm")), Wrong, "chat-1", "ping", "path: /mm/api/v4/system/ping"},
 
 	{"a certificate that expired", certificate(-2, siteName), Wrong, "chat-1", "certificate", "the certificate expired at "},
-	{"a certificate that ends soon", certificate(20, siteName), Warning, "chat-1", "certificate", "the certificate ends in 20 days"},
+	{"a certificate that ends soon", certificate(20, siteName), Warning, "chat-1", "certificate", "the certificate expires in 20 days"},
 	{"a foreign certificate", certificate(90, "www.example.org"), Wrong, "chat-1", "certificate", "the certificate is not for chat.example.com, but for www.example.org"},
 	{"a name of the route is missing", func(r *rig) { r.more = "  - {server_name: '*.example.com', pool: chat}; " }, Wrong, "chat-1", "certificate", "not for culvert-doctor.example.com, but for chat.example.com"},
-	{"an authority of one's own", func(r *rig) { r.pool = ", health: mattermost" }, Warning, "chat-1", "certificate", "of an authority that this machine does not know, CN=test CA"},
+	{"an authority of one's own", func(r *rig) { r.pool = ", health: mattermost" }, Warning, "chat-1", "certificate", "from an authority that this machine does not trust, CN=test CA"},
 	{"an authority that the file does not trust", func(r *rig) {
 		other := newAuthority(r.ca.t)
 		r.each(func(n *node) { n.cert = other.issue(90, siteName) })
-	}, Wrong, "chat-1", "certificate", "of an authority that the file does not trust"},
+	}, Wrong, "chat-1", "certificate", "from an authority that the file does not trust"},
 	{"a certificate of the system's for culvert", func(r *rig) {
 		r.route = ", terminate: {" + r.ca.pair(siteName) + ", encrypt: on}"
-	}, Wrong, "chat-1", "certificate", "of an authority that the file does not trust"},
+	}, Wrong, "chat-1", "certificate", "from an authority that the file does not trust"},
 
 	{"a node is unhealthy", func(r *rig) { r.nodes[0].ill = true }, Wrong, "chat-1", "ping", `status is "UNHEALTHY"`},
 	{"one of two is healthy", func(r *rig) { r.nodes[0].ill = true }, Warning, "-", "servers", "1 of 2 servers are healthy"},
 	{"a node is dead", func(r *rig) { r.nodes[1].dead = true }, Wrong, "chat-2", "reach", "it cannot be reached: connect"},
-	{"nobody is healthy", func(r *rig) { r.each(func(n *node) { n.dead = true }) }, Wrong, "-", "servers", "no server is healthy"},
+	{"no server is healthy", func(r *rig) { r.each(func(n *node) { n.dead = true }) }, Wrong, "-", "servers", "no server is healthy"},
 	{"the database is gone", func(r *rig) {
 		r.each(func(n *node) { n.Database = &mattermosttest.Database{}; n.Database.SetHealth(mattermosttest.Unhealthy) })
 	}, Wrong, "chat-1", "ping", `database_status is "UNHEALTHY"`},
@@ -104,32 +104,32 @@ var findings = []struct {
 	}, Wrong, "chat-1", "settings", "GET /api/v4/config/client answers 404"},
 	{"a rate limit", func(r *rig) { r.each(func(n *node) { n.wrap = limited }) }, Warning, "chat-1", "ping", "rate limit"},
 
-	{"a clock that is slow", clock(0, -time.Minute), Wrong, "chat-1", "clock", "s behind this machine's, at most 30s will do"},
-	{"a clock that is fast", clock(0, time.Hour), Wrong, "chat-1", "clock", "s ahead of this machine's, at most 30s will do"},
+	{"a clock that is slow", clock(0, -time.Minute), Wrong, "chat-1", "clock", "s behind this machine's, at most 30s is allowed"},
+	{"a clock that is fast", clock(0, time.Hour), Wrong, "chat-1", "clock", "s ahead of this machine's, at most 30s is allowed"},
 	{"clocks that differ", func(r *rig) { clock(0, 20*time.Second)(r); clock(1, -20*time.Second)(r) }, Wrong, "-", "clocks", "the clocks of chat-2 and chat-1 are "},
 
 	{"a node of another version", func(r *rig) { r.nodes[1].Version = 11 }, Wrong, "-", "versions", "chat-1 has version 10.0.0, and chat-2 has 11.0.0"},
 	{"client certificates before version 11", func(r *rig) {
 		r.terminate(", client_certificates: {ca: " + r.ca.file + "}")
 		r.each(func(n *node) { n.Version = 11 })
-	}, Warning, "chat-1", "version", "version 11 knows nothing of them: the headers mean nothing there"},
-	{"certificate login behind passed-through TLS", settings(`"ExperimentalClientSideCertEnable":"true"`), Wrong, "chat-1", "version", "anybody can be anybody"},
+	}, Warning, "chat-1", "version", "version 11 does not support them and ignores the headers"},
+	{"certificate login behind passed-through TLS", settings(`"ExperimentalClientSideCertEnable":"true"`), Wrong, "chat-1", "version", "any client can log in as any user"},
 	{"certificate login without certificates", func(r *rig) {
 		r.terminate("")
 		settings(`"ExperimentalClientSideCertEnable":"true"`)(r)
 	}, Warning, "chat-1", "version", "no route asks for them"},
 
-	{"an Origin of anybody", func(r *rig) { r.each(func(n *node) { n.AllowCorsFrom = "*" }) }, Wrong, "chat-1", "websocket", "pages of anybody"},
+	{"any Origin is accepted", func(r *rig) { r.each(func(n *node) { n.AllowCorsFrom = "*" }) }, Wrong, "chat-1", "websocket", "pages of any site"},
 	{"its own Origin refused", both(says("https://chat.example.com"), siteIs("https://mm.example.com")), Wrong, "chat-1", "websocket", "refuses a WebSocket of the site's own pages, from the Origin https://chat.example.com, with 403"},
-	{"an Origin that may be another", both(siteIs("https://chat.example.com:8443"), hidden), Warning, "chat-1", "websocket", "say with site_url where users find the site"},
+	{"an Origin that may be another", both(siteIs("https://chat.example.com:8443"), hidden), Warning, "chat-1", "websocket", "set site_url to the address of the site for users"},
 	{"no Upgrade", func(r *rig) { r.each(func(n *node) { n.wrap = without("Upgrade") }) }, Wrong, "chat-1", "websocket", "from the Origin https://chat.example.com, with 400"},
 
-	{"X-Forwarded-Proto is lost", func(r *rig) { r.terminate(""); r.each(func(n *node) { n.wrap = without("X-Forwarded-Proto") }) }, Wrong, "chat-1", "https", "the cookies MMOAUTH are not Secure, although culvert says X-Forwarded-Proto: https"},
+	{"X-Forwarded-Proto is lost", func(r *rig) { r.terminate(""); r.each(func(n *node) { n.wrap = without("X-Forwarded-Proto") }) }, Wrong, "chat-1", "https", "the cookies MMOAUTH are not Secure, although culvert sends X-Forwarded-Proto: https"},
 	{"a redirect to http", func(r *rig) {
 		r.terminate("")
 		r.each(func(n *node) { n.wrap = redirecting })
-	}, Wrong, "chat-1", "https", `leads to "http://chat.example.com/login"`},
-	{"to tcp", func(r *rig) { r.terminate(", to: tcp") }, Wrong, "-", "proxy headers", "to: tcp says nothing of https"},
+	}, Wrong, "chat-1", "https", `redirects to "http://chat.example.com/login"`},
+	{"to tcp", func(r *rig) { r.terminate(", to: tcp") }, Wrong, "-", "proxy headers", "to: tcp does not tell the servers"},
 	{"routes of both kinds", func(r *rig) {
 		r.terminate(", encrypt: {verify: " + r.ca.file + "}")
 		cert := r.ca.issue(90, siteName, "mm.example.com")
@@ -137,15 +137,15 @@ var findings = []struct {
 		r.pool = ", health: {check: mattermost, server_name: chat.example.com, verify: " + r.ca.file + "}"
 		r.more = "  - {server_name: mm.example.com, pool: chat}; "
 	}, Warning, "-", "proxy headers", "no value of MM_SERVICESETTINGS_TRUSTEDPROXYIPHEADER is right"},
-	{"plain HTTP where TLS is sent", func(r *rig) { r.each(func(n *node) { n.cert = nil }) }, Wrong, "chat-1", "reach", "the server speaks plain HTTP, but what culvert sends is TLS"},
+	{"plain HTTP where TLS is sent", func(r *rig) { r.each(func(n *node) { n.cert = nil }) }, Wrong, "chat-1", "reach", "the server expects plain HTTP, but culvert sends TLS"},
 	{"TLS where plain HTTP is sent", func(r *rig) {
 		cert := r.nodes[0].cert
 		r.terminate("")
 		r.each(func(n *node) { n.cert = cert })
-	}, Wrong, "chat-1", "settings", "the server speaks TLS, but what culvert sends it is plain HTTP"},
+	}, Wrong, "chat-1", "settings", "the server expects TLS, but culvert sends plain HTTP"},
 	{"TLS and plain HTTP to one port", func(r *rig) {
 		r.more = "  - {server_name: mm.example.com, pool: chat, terminate: {" + r.ca.pair("mm.example.com") + "}}; "
-	}, Wrong, "-", "transport", "a port speaks one of them"},
+	}, Wrong, "-", "transport", "a port accepts only one of them"},
 
 	{"a certificate that covers another pool's name", func(r *rig) {
 		certificate(90, siteName, "*.example.com")(r)
@@ -168,7 +168,7 @@ func certificate(days int, names ...string) func(*rig) {
 	}
 }
 
-// clock sets the clock that a node's answers show.
+// clock sets the clock of a node's answers.
 func clock(i int, off time.Duration) func(*rig) {
 	return func(r *rig) {
 		now := func() time.Time { return time.Now().Add(off) }
@@ -182,7 +182,7 @@ func clock(i int, off time.Duration) func(*rig) {
 	}
 }
 
-// settings has the nodes tell more of their settings.
+// settings makes the nodes show additional settings.
 func settings(more string) func(*rig) {
 	return func(r *rig) {
 		r.each(func(n *node) {
@@ -198,7 +198,7 @@ func settings(more string) func(*rig) {
 	}
 }
 
-// hidden has the nodes keep their SiteURL from who has not logged in.
+// hidden makes the nodes show their SiteURL only after a login.
 func hidden(r *rig) {
 	r.each(func(n *node) {
 		n.wrap = func(h http.Handler) http.Handler {
@@ -221,8 +221,7 @@ func (w *replacing) Write(b []byte) (int, error) {
 
 func (w *replacing) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// samlTo has the nodes offer SAML, with a provider that sends browsers back to
-// an address.
+// samlTo makes the nodes offer SAML with a return address.
 func samlTo(back string) func(*rig) {
 	return func(r *rig) {
 		settings(`"EnableSaml":"true"`)(r)
@@ -305,7 +304,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// about returns the finding of a row whose text has want in it.
+// about returns the finding of a row whose text contains want.
 func (r *Report) about(server, check, want string) *Finding {
 	for _, c := range r.Checks {
 		if c.Check != check || c.Server != strings.TrimPrefix(server, "-") {
@@ -320,7 +319,7 @@ func (r *Report) about(server, check, want string) *Finding {
 	return nil
 }
 
-// TestServersShareFindings: what is wrong everywhere is said once.
+// TestServersShareFindings: a problem of all servers is reported once.
 func TestServersShareFindings(t *testing.T) {
 	r := newRig(t)
 	siteIs("http://chat.example.com")(r)
@@ -337,14 +336,14 @@ func TestNotes(t *testing.T) {
 		change func(*rig)
 		want   string
 	}{
-		{"passed through", func(*rig) {}, "passed through: MM_SERVICESETTINGS_TRUSTEDPROXYIPHEADER has to be empty"},
+		{"passed through", func(*rig) {}, "passed through: MM_SERVICESETTINGS_TRUSTEDPROXYIPHEADER must be empty"},
 		{"terminated", func(r *rig) { r.terminate("") }, `MM_SERVICESETTINGS_TRUSTEDPROXYIPHEADER="X-Forwarded-For X-Real-IP"`},
 		{"certificates that differ", func(r *rig) { r.nodes[1].cert = r.ca.issue(90, siteName) }, "the servers have different certificates for chat.example.com"},
-		{"a regular expression", func(r *rig) { r.more = "  - {server_name: '~^x', pool: chat}; " }, `for the route "~^x" cannot be known`},
-		{"a SiteURL that is not told", hidden, "does not tell its SiteURL without a login"},
+		{"a regular expression", func(r *rig) { r.more = "  - {server_name: '~^x', pool: chat}; " }, `for the route "~^x" are not known`},
+		{"a SiteURL that is not shown", hidden, "does not show its SiteURL without a login"},
 		{"SAML that returns here", samlTo("https://chat.example.com/login/sso/saml"), "ok: gitlab, saml"},
-		{"SAML that cannot be seen", samlTo(""), "the SAMLRequest names no AssertionConsumerServiceURL"},
-		{"no single sign-on", func(r *rig) { r.each(func(n *node) { n.GitLab.Enable = false }) }, "no cookie can be seen before a login"},
+		{"SAML that cannot be checked", samlTo(""), "the SAMLRequest has no AssertionConsumerServiceURL"},
+		{"no single sign-on", func(r *rig) { r.each(func(n *node) { n.GitLab.Enable = false }) }, "no cookie can be checked before a login"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t)
@@ -356,8 +355,8 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// TestCoalescingFromElsewhere: a neighbour's certificate takes the site's
-// requests.
+// TestCoalescingFromElsewhere: the certificate of another pool covers the site's
+// name.
 func TestCoalescingFromElsewhere(t *testing.T) {
 	r := newRig(t)
 	docs := node{cert: r.ca.issue(90, "docs.example.com", "*.example.com")}.start(t)
@@ -368,7 +367,8 @@ func TestCoalescingFromElsewhere(t *testing.T) {
 	}
 }
 
-// TestASilentServerTakesNoLongerThanItsProbe: it accepts and says nothing.
+// TestASilentServerTakesNoLongerThanItsProbe: the server accepts and sends
+// nothing.
 func TestASilentServerTakesNoLongerThanItsProbe(t *testing.T) {
 	ln := must(net.Listen("tcp", "127.0.0.1:0"))
 	t.Cleanup(func() { _ = ln.Close() })
@@ -388,22 +388,22 @@ func TestTimeIsUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	report := must(Doctor{}.Examine(ctx, cfg))
-	if report.about("chat-2", "reach", "not examined: 30s were over before") == nil {
+	if report.about("chat-2", "reach", "not examined within 30s") == nil {
 		t.Errorf("got\n%s", report.text())
 	}
 }
 
-// TestServersThatAreOut: one is down by the file, one has no address.
+// TestServersThatAreOut: one is down in the file, one has no address.
 func TestServersThatAreOut(t *testing.T) {
 	r := newRig(t)
-	text := strings.Replace(r.file(t), "servers: [", "servers: [{address: '127.0.0.1:1', name: spare, down: on}, {address: 'nobody.invalid:443', name: nobody}, ", 1) + "dns: {require: off}\n"
+	text := strings.Replace(r.file(t), "servers: [", "servers: [{address: '127.0.0.1:1', name: spare, down: on}, {address: 'missing.invalid:443', name: missing}, ", 1) + "dns: {require: off}\n"
 	f := parsed(t, []byte(text))
 	report := must(Doctor{}.Examine(t.Context(), must(f.Build(t.Context(), noNames{}))))
-	if !strings.Contains(report.text(), "down by the file, not examined") || report.about("nobody", "reach", `its name "nobody.invalid:443" has no address`) == nil {
+	if !strings.Contains(report.text(), "down in the file, not examined") || report.about("missing", "reach", `its name "missing.invalid:443" has no address`) == nil {
 		t.Errorf("got\n%s", report.text())
 	}
 	if !strings.Contains(report.text(), "2 of 2 healthy") {
-		t.Errorf("servers that are out count:\n%s", report.text())
+		t.Errorf("servers that are out of service are counted:\n%s", report.text())
 	}
 }
 
@@ -421,7 +421,7 @@ func TestNoSite(t *testing.T) {
 	}
 }
 
-// TestItChangesNothing: only GET is asked, and nothing below the paths of the
+// TestItChangesNothing: all requests are GET, and only for the paths of the
 // checks.
 func TestItChangesNothing(t *testing.T) {
 	r := newRig(t)

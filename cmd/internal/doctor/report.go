@@ -10,19 +10,19 @@ import (
 	"unicode"
 )
 
-// Result is what a check came to.
+// Result is the result of a check.
 type Result string
 
 // The results.
 const (
 	OK      Result = "ok"
-	Warning Result = "warning" // it works, and may not for long, or not for everybody
+	Warning Result = "warning" // it works, but may stop working, or does not work for all clients
 	Wrong   Result = "wrong"
 )
 
-// Report is everything that was found.
+// Report is the result of an examination.
 type Report struct {
-	Result   Result    `json:"result"` // the worst
+	Result   Result    `json:"result"` // the worst of all checks
 	Checks   []Check   `json:"checks"`
 	Findings []Finding `json:"findings"`
 	Notes    []Note    `json:"notes"`
@@ -35,7 +35,7 @@ type Check struct {
 	Check    string `json:"check"`
 	Result   Result `json:"result"`
 	Seen     string `json:"seen,omitempty"`
-	Findings []int  `json:"findings,omitempty"` // their numbers
+	Findings []int  `json:"findings,omitempty"` // Finding.Number of each
 }
 
 // Finding is something that is wrong, or may become so, at one or more servers
@@ -50,20 +50,20 @@ type Finding struct {
 	Remedy  string   `json:"remedy"`
 }
 
-// Note is something to know that is neither right nor wrong.
+// Note is information that is neither right nor wrong.
 type Note struct {
 	Pool    string   `json:"pool"`
 	Servers []string `json:"servers,omitempty"`
 	Text    string   `json:"text"`
 }
 
-// A sheet is what was found of a server, or of a pool as a whole.
+// A sheet is the results for a server, or for a pool as a whole.
 type sheet struct {
 	pool, server string
 	lines        []*line
 }
 
-// A line is what a check found.
+// A line is the result of one check.
 type line struct {
 	check    string
 	seen     string
@@ -85,7 +85,8 @@ func present(lines ...*line) []*line {
 
 func (l *line) see(format string, args ...any) { l.seen = printable(fmt.Sprintf(format, args...)) }
 
-// wrong adds what is wrong, and before it what to do.
+// wrong adds a problem. The remedy comes first, before the format of the
+// problem.
 func (l *line) wrong(remedy, format string, args ...any) { l.add(Wrong, remedy, format, args...) }
 
 func (l *line) warn(remedy, format string, args ...any) { l.add(Warning, remedy, format, args...) }
@@ -98,7 +99,8 @@ func (l *line) note(format string, args ...any) {
 	l.notes = append(l.notes, printable(fmt.Sprintf(format, args...)))
 }
 
-// printable keeps what a server sent from driving a terminal.
+// printable replaces unprintable characters, so that text from a server cannot
+// control a terminal.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -121,8 +123,8 @@ func worse(a, b Result) Result {
 	return order[max(slices.Index(order, a), slices.Index(order, b))]
 }
 
-// newReport numbers what was found. Servers of a pool that have the same
-// trouble share a number.
+// newReport numbers the findings. Servers of a pool with the same problem share
+// one finding.
 func newReport(sheets []sheet) *Report {
 	r := &Report{Result: OK, Checks: []Check{}, Findings: []Finding{}, Notes: []Note{}}
 	for _, s := range sheets {
@@ -141,7 +143,7 @@ func newReport(sheets []sheet) *Report {
 	return r
 }
 
-// find returns the number of a finding, which may be known already.
+// find returns the number of the finding for t, and adds it if it is new.
 func (r *Report) find(s sheet, check string, t trouble) int {
 	for i := range r.Findings {
 		f := &r.Findings[i]
@@ -172,7 +174,7 @@ func also(servers []string, name string) []string {
 	return append(servers, name)
 }
 
-// Print writes r for people.
+// Print writes r as text for people.
 func (r *Report) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "POOL\tSERVER\tCHECK\tRESULT")
@@ -187,13 +189,13 @@ func (r *Report) Print(out io.Writer) error {
 		return err
 	}
 	for _, f := range r.Findings {
-		fmt.Fprintf(out, "\n%d. %s: %s: %s: %s\n   to do: %s\n", f.Number, f.Result, whose(f.Pool, f.Servers), f.Check, f.Problem, f.Remedy)
+		fmt.Fprintf(out, "\n%d. %s: %s: %s: %s\n   to do: %s\n", f.Number, f.Result, subject(f.Pool, f.Servers), f.Check, f.Problem, f.Remedy)
 	}
 	if len(r.Notes) > 0 {
-		fmt.Fprintln(out, "\nto know:")
+		fmt.Fprintln(out, "\nnotes:")
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(out, "- %s: %s\n", whose(n.Pool, n.Servers), n.Text)
+		fmt.Fprintf(out, "- %s: %s\n", subject(n.Pool, n.Servers), n.Text)
 	}
 	_, err := fmt.Fprintf(out, "\n%s\n", r.summary())
 	return err
@@ -207,7 +209,7 @@ func (r *Report) summary() string {
 	return fmt.Sprintf("%d checks: %d ok, %d with a warning, %d wrong", len(r.Checks), count[OK], count[Warning], count[Wrong])
 }
 
-// text is the result, the numbers of its findings, and what was seen.
+// text is the result, the numbers of its findings, and Seen.
 func (c *Check) text() string {
 	text := string(c.Result)
 	if len(c.Findings) > 0 {
@@ -223,7 +225,7 @@ func (c *Check) text() string {
 	return text
 }
 
-func whose(pool string, servers []string) string {
+func subject(pool string, servers []string) string {
 	if len(servers) == 0 {
 		return "pool " + pool
 	}

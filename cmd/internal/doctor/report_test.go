@@ -45,7 +45,7 @@ docs  one     ping   wrong (3, 4)
 4. warning: pool docs, one: ping: it is slow?and ? old
    to do: wait
 
-to know:
+notes:
 - pool chat, one, two: all is well
 
 6 checks: 3 ok, 0 with a warning, 3 wrong

@@ -26,7 +26,7 @@ import (
 
 const siteName = "chat.example.com"
 
-// authority issues certificates that the test says everything of.
+// authority issues certificates with the properties that a test needs.
 type authority struct {
 	t    *testing.T
 	key  *ecdsa.PrivateKey
@@ -60,7 +60,8 @@ func (a *authority) write(name, kind string, der []byte) string {
 	return path
 }
 
-// issue makes a certificate that is valid for the days, which may be over.
+// issue makes a certificate that expires in days; a negative number makes an
+// expired one.
 func (a *authority) issue(days int, names ...string) *tls.Certificate {
 	c := template("server", days)
 	c.DNSNames = names
@@ -69,7 +70,8 @@ func (a *authority) issue(days int, names ...string) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// pair writes a certificate and its key, as a route's list has it.
+// pair writes a certificate and its key, and returns their keys of a route's
+// configuration.
 func (a *authority) pair(names ...string) string {
 	c := a.issue(90, names...)
 	key := must(x509.MarshalPKCS8PrivateKey(c.PrivateKey))
@@ -83,7 +85,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// node is what a server of a test is made of.
+// node is a server of a test.
 type node struct {
 	mattermosttest.Config
 	cert *tls.Certificate // nil: plain HTTP
@@ -121,7 +123,7 @@ type rig struct {
 	more  string // listeners' routes, "; " and pools
 }
 
-// newRig is a deployment of two nodes where all is well.
+// newRig returns a deployment of two nodes without findings.
 func newRig(t *testing.T) *rig {
 	r := &rig{ca: newAuthority(t)}
 	cert := r.ca.issue(90, siteName)
@@ -131,7 +133,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// terminate has TLS end in culvert, before nodes that speak plain HTTP.
+// terminate makes culvert terminate TLS, before nodes that accept plain HTTP.
 func (r *rig) terminate(more string) {
 	r.route = ", terminate: {" + r.ca.pair(siteName) + more + "}"
 	r.pool = ", health: {check: mattermost, tls: off}"
@@ -172,7 +174,7 @@ func (r *rig) examine(t *testing.T, d Doctor) *Report {
 	return report
 }
 
-// text is what people read.
+// text returns the report as Print writes it.
 func (r *Report) text() string {
 	var b strings.Builder
 	_ = r.Print(&b)

@@ -17,14 +17,14 @@ import (
 	"culvert/l4"
 )
 
-// userAgent tells the server's log who asks.
+// userAgent identifies the requests in the server's log.
 const userAgent = "culvert-doctor"
 
-// forwardedProto is how culvert says to servers that the client speaks TLS.
+// forwardedProto is the header that tells a server that the client uses TLS.
 const forwardedProto = "X-Forwarded-Proto"
 
-// A server is one under examination. What one step finds out the next ones
-// use; steps that run at once write to different fields.
+// A server is a server under examination. Later steps use the fields that
+// earlier ones set; steps that run concurrently set different fields.
 type server struct {
 	site      *site
 	member    *balancer.Server
@@ -33,7 +33,7 @@ type server struct {
 	lines     []*line
 
 	reachable bool
-	mistaken  bool // it does not speak what culvert sends: nothing more can be asked
+	mistaken  bool // it does not accept what culvert sends, so that no further check is possible
 	shown     []shown
 	settings  map[string]string // nil: not read
 	base      string            // the subpath that it serves, "" for none
@@ -43,7 +43,7 @@ type server struct {
 	dated     bool
 }
 
-// shown is a certificate that a server showed for a name.
+// shown is the certificate that a server presented for a name.
 type shown struct {
 	name string
 	leaf *x509.Certificate
@@ -56,7 +56,7 @@ func (s *site) newServer(member *balancer.Server) *server {
 	x.transport = &http.Transport{
 		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return x.dial(ctx) },
 		TLSClientConfig:        s.tlsConfig(s.sni, "http/1.1"), // WebSockets need it
-		MaxResponseHeaderBytes: mostHeader, DisableCompression: true,
+		MaxResponseHeaderBytes: maxHeader, DisableCompression: true,
 	}
 	x.client = &http.Client{
 		Transport:     x.transport,
@@ -65,8 +65,8 @@ func (s *site) newServer(member *balancer.Server) *server {
 	return x
 }
 
-// dial connects as culvert does for itself, with what the pool says of source
-// addresses, PROXY headers and the time that it may take.
+// dial connects as culvert does for connections of its own, with the pool's
+// source addresses, PROXY header and connect timeout.
 func (s *server) dial(ctx context.Context) (net.Conn, error) {
 	return s.site.dialer.Dial(ctx, s.member, l4.Caller{})
 }
@@ -74,21 +74,21 @@ func (s *server) dial(ctx context.Context) (net.Conn, error) {
 func (s *server) whyAbsent() *line {
 	l := newLine("reach")
 	if a := s.site.Pool.Targets[s.member.Index()].Addr(); !a.IsUnix() && a.AddrPort().Addr().IsUnspecified() {
-		l.wrong("see to its name in the DNS, or correct it in the file", "its name %q has no address", s.member.Address())
+		l.wrong("check the name in the DNS, or correct it in the file", "its name %q has no address", s.member.Address())
 		return l
 	}
-	l.see("down by the file, not examined")
+	l.see("down in the file, not examined")
 	return l
 }
 
-// unvisited is for a server that was to be examined when the time was up.
+// unvisited returns the line of a server that was not examined in time.
 func (s *server) unvisited() *line {
 	l := newLine("reach")
-	l.wrong("see to the servers that do not answer, and examine again", "not examined: %s were over before", MostTime)
+	l.wrong("fix the servers that do not answer, and examine again", "not examined within %s", MostTime)
 	return l
 }
 
-// reach connects, and finishes a handshake where the pool speaks TLS.
+// reach connects, and makes a TLS handshake if culvert sends TLS to the pool.
 func (s *server) reach(ctx context.Context) *line {
 	l := newLine("reach")
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -118,18 +118,18 @@ func (s *server) unreachable(l *line, err error) {
 	var plain tls.RecordHeaderError
 	switch {
 	case errors.As(err, &plain) && bytes.HasPrefix(plain.RecordHeader[:], []byte("HTTP")):
-		l.wrong("let the server speak TLS (ConnectionSecurity: TLS), or terminate TLS on the routes",
-			"the server speaks plain HTTP, but what culvert sends is TLS")
+		l.wrong("make the server accept TLS (ConnectionSecurity: TLS), or terminate TLS on the routes",
+			"the server expects plain HTTP, but culvert sends TLS")
 	case errors.As(err, &plain):
-		l.wrong("see what listens on that port", "what answers does not speak TLS, which culvert sends")
+		l.wrong("check what listens on that port", "the answer is not TLS, which culvert sends")
 	default:
-		l.wrong("start it, or see to its address, its port and the firewalls on the way; culvert drain keeps clients away from it meanwhile",
+		l.wrong("start it, or check its address, its port and the firewalls before it; culvert drain keeps clients away from it meanwhile",
 			"it cannot be reached: %s", reason(err))
 	}
 }
 
-// handshake finishes one for a name. What is wrong with the certificate is
-// looked at later.
+// handshake connects and makes a TLS handshake for a name. It does not verify
+// the certificate.
 func (s *server) handshake(ctx context.Context, name string) (tls.ConnectionState, error) {
 	raw, err := s.dial(ctx)
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *server) handshake(ctx context.Context, name string) (tls.ConnectionStat
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return tls.ConnectionState{}, fmt.Errorf("TLS handshake: %w", err)
 	}
-	_ = conn.CloseWrite() // an orderly end, or servers log an error
+	_ = conn.CloseWrite() // sends close_notify, without which servers log an error
 	return conn.ConnectionState(), nil
 }
 
@@ -149,11 +149,11 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
-	at     time.Time // by the local clock, between question and answer
+	at     time.Time // local time, halfway between request and response
 }
 
-// get asks for a path below the host, as the terminating culvert does if the
-// pool has one, and else as clients do. Redirects are answers.
+// get requests a path, with the headers of a terminating route if the pool has
+// one, and otherwise as a client. It does not follow redirects.
 func (s *server) get(ctx context.Context, path string) (*answer, error) {
 	proto := ""
 	if s.site.forwards {
@@ -162,7 +162,7 @@ func (s *server) get(ctx context.Context, path string) (*answer, error) {
 	return s.getAs(ctx, path, proto)
 }
 
-// getAs is get with the scheme that is forwarded; "" for none.
+// getAs is get with proto in X-Forwarded-Proto; "" omits the header.
 func (s *server) getAs(ctx context.Context, path, proto string) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -178,7 +178,7 @@ func (s *server) getAs(ctx context.Context, path, proto string) (*answer, error)
 	}
 	defer res.Body.Close()
 	at := began.Add(s.site.now().Sub(began) / 2)
-	body, err := io.ReadAll(io.LimitReader(res.Body, mostBody))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody))
 	if err != nil {
 		return nil, fmt.Errorf("read the body: %s", reason(err))
 	}
@@ -193,8 +193,8 @@ func (s *server) headers(proto string) http.Header {
 	return h
 }
 
-// target is where requests go: the host is the site's, the connection this
-// server's.
+// target returns the scheme and host of requests: the host is that of the site;
+// the connection goes to this server.
 func (s *server) target() string {
 	scheme := "http"
 	if s.site.tls {
@@ -203,8 +203,8 @@ func (s *server) target() string {
 	return (&url.URL{Scheme: scheme, Host: s.site.url.Host}).String()
 }
 
-// reason is an error without what the reader knows, and always in the same
-// words for the same reason.
+// reason returns the text of err without the URL, and always the same text for
+// the same cause.
 func reason(err error) string {
 	if e := (*url.Error)(nil); errors.As(err, &e) {
 		err = e.Err

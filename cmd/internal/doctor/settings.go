@@ -11,8 +11,8 @@ import (
 
 const settingsPath = "/api/v4/config/client"
 
-// readSettings reads what the server tells everybody of its settings, and
-// finds out by the way below which path it serves: it redirects there.
+// readSettings reads the settings that the server shows without a login. If the
+// server redirects to a subpath, readSettings also sets base.
 func (s *server) readSettings(ctx context.Context) *line {
 	l := newLine("settings")
 	a, err := s.get(ctx, settingsPath+"?format=old")
@@ -22,19 +22,19 @@ func (s *server) readSettings(ctx context.Context) *line {
 			a, err = s.get(ctx, base+settingsPath+"?format=old")
 		}
 	}
-	const remedy = "see that this server is a Mattermost, and the log of the server"
+	const remedy = "check that this server is a Mattermost, and see its log"
 	switch {
 	case err != nil:
 		l.wrong(remedy, "GET %s: %v", settingsPath, err)
 	case a.status == http.StatusBadRequest && strings.Contains(string(a.body), "HTTP request to an HTTPS server"):
 		s.mistaken = true
-		l.wrong("let terminate encrypt, or let the servers speak plain HTTP (ConnectionSecurity empty)",
-			"the server speaks TLS, but what culvert sends it is plain HTTP")
+		l.wrong("set encrypt under terminate, or make the servers accept plain HTTP (ConnectionSecurity empty)",
+			"the server expects TLS, but culvert sends plain HTTP")
 	case a.status != http.StatusOK:
-		l.wrong(remedy, "GET %s answers %d%s", settingsPath, a.status, whither(a))
+		l.wrong(remedy, "GET %s answers %d%s", settingsPath, a.status, redirectText(a))
 	case json.Unmarshal(a.body, &s.settings) != nil || s.settings == nil:
 		s.settings = nil
-		l.wrong(remedy, "GET %s answers something that is no settings", settingsPath)
+		l.wrong(remedy, "GET %s does not answer with settings", settingsPath)
 	default:
 		s.noteVersion(a)
 		if s.base != "" {
@@ -44,7 +44,7 @@ func (s *server) readSettings(ctx context.Context) *line {
 	return l
 }
 
-// subpath returns what precedes the path of the settings.
+// subpath returns the part of a redirect's path before the path of the settings.
 func subpath(location string) (base string, ok bool) {
 	u, err := url.Parse(location)
 	if err != nil {
@@ -53,13 +53,13 @@ func subpath(location string) (base string, ok bool) {
 	return strings.CutSuffix(u.Path, settingsPath)
 }
 
-// whither says where a redirect leads.
-func whither(a *answer) string {
+// redirectText describes the target of a redirect, "" if a is no redirect.
+func redirectText(a *answer) string {
 	if to := a.header.Get("Location"); to != "" {
-		return fmt.Sprintf(" and leads to %q", to)
+		return fmt.Sprintf(" and redirects to %q", to)
 	}
 	return ""
 }
 
-// on reports whether a setting is on, as far as the server tells.
+// on reports whether a setting is shown and on.
 func (s *server) on(key string) bool { return s.settings[key] == "true" }

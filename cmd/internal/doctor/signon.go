@@ -14,8 +14,8 @@ import (
 	"sync"
 )
 
-// services are what users sign on with elsewhere, each with the setting that
-// says so and its name in paths.
+// services are the kinds of single sign-on, each with the setting that enables
+// it and its name in paths.
 var services = []struct{ setting, name string }{
 	{"EnableSignUpWithGitLab", "gitlab"},
 	{"EnableSignUpWithGoogle", "google"},
@@ -26,8 +26,8 @@ var services = []struct{ setting, name string }{
 
 const saml = "saml"
 
-// startPath is where signing on begins, and endPath where the provider sends
-// the browser back to.
+// startPath is the path at which signing on begins, and endPath the path to
+// which the provider redirects the browser afterwards.
 func startPath(service string) string {
 	if service == saml {
 		return "/login/sso/saml"
@@ -52,8 +52,8 @@ func (s *server) enabled() (all []string) {
 	return all
 }
 
-// signOn begins to sign on with every service, and looks at where the provider
-// is told to send the browser back to.
+// signOn starts single sign-on with every enabled service, and checks the
+// return address in the redirect to the provider.
 func (s *server) signOn(ctx context.Context) *line {
 	all := s.enabled()
 	if len(all) == 0 {
@@ -81,28 +81,28 @@ func (s *server) begin(ctx context.Context, l *line, service string) {
 		l.wrong("see the log of the server", "%s: GET %s: %v", service, startPath(service), err)
 		return
 	case a.status/100 != 3 && service == saml:
-		l.note("where SAML sends browsers back to cannot be seen: it does not begin with a redirect")
+		l.note("the return address of SAML cannot be checked: signing on does not begin with a redirect")
 		return
 	case a.status/100 != 3:
-		l.wrong("see the settings of the service, and the log of the server: in GitLabSettings a Scope with openid needs a licence",
-			"%s is on, but GET %s answers %d and no redirect to the provider", service, startPath(service), a.status)
+		l.wrong("check the settings of the service, and see the log of the server: in GitLabSettings a Scope with openid needs a licence",
+			"%s is on, but GET %s answers %d instead of a redirect to the provider", service, startPath(service), a.status)
 		return
 	}
 	back, err := returnAddress(a.header.Get("Location"), service)
 	if err != nil {
-		l.note("where %s sends browsers back to cannot be seen: %v", service, err)
+		l.note("the return address of %s cannot be checked: %v", service, err)
 		return
 	}
 	s.compareReturn(l, service, back)
 }
 
-// compareReturn holds the address that the provider gets against the site's,
-// byte by byte, as providers do.
+// compareReturn compares the return address sent to the provider with that of
+// the site, byte by byte, as providers do.
 func (s *server) compareReturn(l *line, service, back string) {
 	site := s.public().String()
 	got, err := url.Parse(back)
 	if err == nil && s.site.SiteURL == nil && s.settings["SiteURL"] == "" {
-		seen := *got // the server tells its SiteURL by this alone
+		seen := *got // the only place where the server shows its SiteURL
 		seen.Path = strings.TrimSuffix(got.Path, endPath(service))
 		site = s.site.wanted(&seen).String()
 	}
@@ -117,16 +117,16 @@ func (s *server) compareReturn(l *line, service, back string) {
 	}
 	remedy := fmt.Sprintf("set %s=%s on every node, and register %s with the provider", settingSiteURL, site, want)
 	if service == saml {
-		remedy = fmt.Sprintf("set AssertionConsumerServiceURL in SamlSettings to %s, and with the provider", want)
+		remedy = fmt.Sprintf("set AssertionConsumerServiceURL in SamlSettings to %s, and configure the provider accordingly", want)
 	}
 	l.wrong(remedy, "%s: the provider is told to send browsers back to %q, expected %q%s", service, back, want, why)
 }
 
-// returnAddress reads it from the redirect to the provider.
+// returnAddress returns the return address in the redirect to the provider.
 func returnAddress(location, service string) (string, error) {
 	u, err := url.Parse(location)
 	if err != nil {
-		return "", errors.New("the redirect is no URL")
+		return "", errors.New("the redirect is not a URL")
 	}
 	query := u.Query()
 	if service == saml {
@@ -138,8 +138,8 @@ func returnAddress(location, service string) (string, error) {
 	return "", errors.New("the redirect has no redirect_uri")
 }
 
-// assertionConsumer reads a request of the redirect binding (SAML 2.0
-// bindings, section 3.4.4.1).
+// assertionConsumer returns the AssertionConsumerServiceURL of a request in the
+// redirect binding (SAML 2.0 bindings, section 3.4.4.1).
 func assertionConsumer(request string) (string, error) {
 	text, err := base64.StdEncoding.DecodeString(request)
 	if err != nil || len(text) == 0 {
@@ -148,14 +148,15 @@ func assertionConsumer(request string) (string, error) {
 	var r struct {
 		URL string `xml:"AssertionConsumerServiceURL,attr"`
 	}
-	inflated := io.LimitReader(flate.NewReader(strings.NewReader(string(text))), mostBody)
+	inflated := io.LimitReader(flate.NewReader(strings.NewReader(string(text))), maxBody)
 	if err := xml.NewDecoder(inflated).Decode(&r); err != nil || r.URL == "" {
-		return "", errors.New("the SAMLRequest names no AssertionConsumerServiceURL")
+		return "", errors.New("the SAMLRequest has no AssertionConsumerServiceURL")
 	}
 	return r.URL, nil
 }
 
-// cookieService is a service whose start sets a cookie; "" if there is none.
+// cookieService returns an enabled service whose start sets a cookie; "" if
+// there is none.
 func (s *server) cookieService() string {
 	all := s.enabled()
 	if i := slices.IndexFunc(all, func(x string) bool { return x != saml }); i >= 0 {

@@ -15,17 +15,17 @@ import (
 	"culvert/sniff"
 )
 
-// A site is a pool under examination, and what the file says of it.
+// A site is a pool under examination, with its configuration.
 type site struct {
 	config.Site
 	config   *l4.Config
-	url      *url.URL // where users find it, as far as the file tells; never nil
-	named    bool     // url is more than a guess
+	url      *url.URL // the address of the site for users, as far as the file has it; never nil
+	named    bool     // url is not a guess
 	tls      bool     // culvert sends TLS to the servers
-	forwards bool     // it adds X-Forwarded-Proto
-	sni      string   // that requests to the servers ask for
+	forwards bool     // culvert adds X-Forwarded-Proto
+	sni      string   // server name of requests to the servers
 	identity []tls.Certificate
-	roots    *x509.CertPool // nil: the system's
+	roots    *x509.CertPool // nil means the system's
 	dialer   *l4.Dialer
 	servers  []*server
 	now      func() time.Time
@@ -47,8 +47,9 @@ func (d Doctor) newSite(from config.Site, cfg *l4.Config) *site {
 	return s
 }
 
-// encrypt has requests look as those of a route that encrypts. The key was
-// read when the file was checked.
+// encrypt sets the server name and the client certificate as a route that
+// encrypts does. A key that cannot be read is ignored here, because checking
+// the file has reported it.
 func (s *site) encrypt(e *config.Encrypt) {
 	if !s.passedThrough() {
 		s.sni = cmp.Or(e.ServerName, s.sni)
@@ -63,8 +64,8 @@ func (s *site) encrypt(e *config.Encrypt) {
 
 func (s *site) name() string { return s.Pool.Balancer.Name() }
 
-// address is the site_url, else the first whole name that is routed here, else
-// a name that a pattern matches.
+// address returns the site_url, else the first complete name that is routed to
+// the pool, else a name that a pattern matches; named is false for that one.
 func (s *site) address() (u *url.URL, named bool) {
 	if s.SiteURL != nil {
 		return s.SiteURL, true
@@ -83,8 +84,8 @@ func (s *site) address() (u *url.URL, named bool) {
 	return &url.URL{Scheme: "https", Host: cmp.Or(guess, "localhost")}, false
 }
 
-// example returns a name that a pattern matches, which is the pattern itself
-// if that is a name. Nothing is known of regular expressions.
+// example returns a name that a pattern matches: the pattern itself if it is a
+// name. ok is false for regular expressions.
 func example(pattern string) (name string, ok bool) {
 	switch {
 	case pattern == "" || strings.HasPrefix(pattern, "~"):
@@ -95,8 +96,8 @@ func example(pattern string) (name string, ok bool) {
 	return pattern, true
 }
 
-// encryption is how culvert speaks TLS to the servers on a way that it ends
-// TLS on; nil: it does not.
+// encryption returns the settings of TLS to the servers on a way that
+// terminates TLS; nil means no TLS to the servers.
 func encryption(w config.Way) *config.Encrypt {
 	if w.Kind != config.Terminated {
 		return nil
@@ -104,7 +105,7 @@ func encryption(w config.Way) *config.Encrypt {
 	return w.Settings.Encrypt
 }
 
-// sends says what a way brings to the servers.
+// sends reports whether a way sends TLS, plain HTTP or neither to the servers.
 func sends(w config.Way) (encrypted, plain bool) {
 	switch w.Kind {
 	case config.PassedThrough:
@@ -114,7 +115,7 @@ func sends(w config.Way) (encrypted, plain bool) {
 	case config.Plaintext:
 		return false, true
 	}
-	return false, false // plain TCP: clients know
+	return false, false // plain TCP: the clients decide
 }
 
 func (s *site) speaksTLS() bool {
@@ -136,17 +137,18 @@ func (s *site) passedThrough() bool {
 func (s *site) tlsConfig(name string, protocols ...string) *tls.Config {
 	return &tls.Config{
 		ServerName: name, NextProtos: protocols, Certificates: s.identity,
-		InsecureSkipVerify: true, // what is wrong with the certificate is a finding
+		InsecureSkipVerify: true, // problems of the certificate are findings
 	}
 }
 
-// browser offers what browsers offer.
+// browser offers the protocols of a browser.
 type browser struct{}
 
-// OffersALPN makes it an l4.Offer.
+// OffersALPN implements l4.Offer.
 func (browser) OffersALPN(p string) bool { return p == "h2" || p == "http/1.1" }
 
-// leadsTo returns the pools that a name leads browsers to.
+// leadsTo returns the pools to which connections of browsers for a name are
+// routed.
 func (s *site) leadsTo(host string) (pools []*l4.Pool) {
 	name, err := sniff.AppendName(nil, host)
 	if err != nil {
@@ -163,10 +165,10 @@ func (s *site) leadsTo(host string) (pools []*l4.Pool) {
 	return pools
 }
 
-// serves reports whether a name leads here.
+// serves reports whether a name is routed to this pool.
 func (s *site) serves(host string) bool { return slices.Contains(s.leadsTo(host), s.Pool) }
 
-// route checks that the site_url leads to the pool.
+// route checks that the host of the site_url is routed to the pool.
 func (s *site) route() *line {
 	if s.SiteURL == nil || !slices.ContainsFunc(s.Ways, func(w config.Way) bool { return w.Kind != config.PlainTCP }) {
 		return nil
@@ -186,7 +188,7 @@ func (s *site) route() *line {
 	return l
 }
 
-// transport checks that what arrives at the servers is either TLS or not.
+// transport checks that the servers get either TLS or plain HTTP, not both.
 func (s *site) transport() *line {
 	var encrypted, plain bool
 	for _, w := range s.Ways {
@@ -197,13 +199,13 @@ func (s *site) transport() *line {
 		return nil
 	}
 	l := newLine("transport")
-	l.wrong("give the one and the other a pool of their own, with the servers' other port, or let terminate encrypt",
-		"one way brings TLS to the servers and another plain HTTP, and a port speaks one of them")
+	l.wrong("use a pool for each, with another port of the servers, or set encrypt under terminate",
+		"some routes send TLS to the servers and others plain HTTP, but a port accepts only one of them")
 	return l
 }
 
-// sheets returns what was found of the pool, its servers first. It is called
-// when all were examined.
+// sheets returns the results for the pool, its servers first. It must be called
+// after all servers were examined.
 func (s *site) sheets(all []*site) []sheet {
 	var out []sheet
 	for _, x := range s.servers {

@@ -8,25 +8,25 @@ import (
 	"strings"
 )
 
-// settingSiteURL is how the setting is given to a server's environment.
+// settingSiteURL is the environment variable of the server's setting SiteURL.
 const settingSiteURL = "MM_SERVICESETTINGS_SITEURL"
 
-// siteURL compares what the server takes for its address with the file.
+// siteURL compares the server's SiteURL with the file.
 func (s *server) siteURL(context.Context) *line {
 	if s.settings == nil {
 		return nil
 	}
 	l := newLine("SiteURL")
-	text, told := s.settings["SiteURL"]
+	text, present := s.settings["SiteURL"]
 	switch got, err := url.Parse(text); {
-	case !told:
-		l.see("not told without a login")
-		l.note("the server does not tell its SiteURL without a login: single sign-on is what it can be seen by")
+	case !present:
+		l.see("not shown without a login")
+		l.note("the server does not show its SiteURL without a login: it can only be checked with single sign-on")
 	case text == "":
 		l.wrong(fmt.Sprintf("set %s=%s on every node", settingSiteURL, s.site.url),
-			"SiteURL is empty: addresses in mails are missing, and redirect_uri is made of whatever Host a client sends")
+			"SiteURL is empty: mails have no addresses of the site, and redirect_uri is made from the Host that a client sends")
 	case err != nil || got.Host == "":
-		l.wrong(fmt.Sprintf("set %s=%s on every node", settingSiteURL, s.site.url), "SiteURL %q is no URL", text)
+		l.wrong(fmt.Sprintf("set %s=%s on every node", settingSiteURL, s.site.url), "SiteURL %q is not a URL", text)
 	default:
 		l.see("%s", text)
 		s.compare(l, text, got)
@@ -41,14 +41,14 @@ func (s *server) compare(l *line, text string, got *url.URL) {
 		if s.site.SiteURL != nil {
 			remedy += ", or correct the site_url of the file"
 		} else {
-			remedy += ", or say with site_url what is right"
+			remedy += ", or set site_url to the right one"
 		}
 		l.wrong(remedy+remedies(want, got), "SiteURL is %q, expected %q: %s", text, want, strings.Join(all, "; "))
 	}
 }
 
-// wanted is what an address of the site should be. Without a site_url the file
-// knows names only: of ports and paths any will do.
+// wanted returns what the address got of the site should be. Without a site_url
+// the file has names only, so any port and path is accepted.
 func (s *site) wanted(got *url.URL) *url.URL {
 	if s.SiteURL != nil {
 		return s.SiteURL
@@ -65,7 +65,7 @@ func (s *site) wanted(got *url.URL) *url.URL {
 	return &want
 }
 
-// differences names what differs, part by part.
+// differences describes the parts of the two addresses that differ.
 func differences(want, got *url.URL) (all []string) {
 	part := func(what, a, b string) {
 		if a != b {
@@ -82,22 +82,22 @@ func differences(want, got *url.URL) (all []string) {
 	return all
 }
 
-// remedies says what each kind of difference breaks, where that helps to see
-// which side is wrong.
+// remedies explains the effects of each kind of difference, where that helps to
+// decide which side is wrong.
 func remedies(want, got *url.URL) (text string) {
 	if want.Scheme != got.Scheme {
-		text += "; with http the provider of single sign-on gets an http redirect_uri at the start and an https one later, and refuses"
+		text += "; with http, the provider of single sign-on gets redirect_uri first with http and later with https, and refuses the login"
 	}
 	if want.Port() != got.Port() {
-		text += "; the port has to be the one in the browser's address line, and none for 443"
+		text += "; the port must be the one in the browser's address bar, and none for 443"
 	}
 	if want.Path != got.Path {
-		text += "; another subpath takes effect when the node starts again"
+		text += "; a changed subpath takes effect when the node is restarted"
 	}
 	return text
 }
 
-// public is where browsers find the site.
+// public returns the address of the site for browsers.
 func (s *server) public() *url.URL {
 	if s.site.SiteURL != nil {
 		return s.site.SiteURL

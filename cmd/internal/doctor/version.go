@@ -9,7 +9,7 @@ import (
 	"culvert/cmd/internal/config"
 )
 
-// version is that of a server; the zero version is unknown.
+// version is the version of a server; the zero value means unknown.
 type version struct{ major, minor, patch int }
 
 func (v version) known() bool { return v != version{} }
@@ -36,13 +36,13 @@ func (s *server) noteVersion(a *answer) {
 	}
 }
 
-// noCertificateLogin is the first version that has none: it does not even
-// start with the setting.
+// noCertificateLogin is the first version without the login by certificate: it
+// does not start with the setting.
 const noCertificateLogin = 11
 
-// certificateLogin holds what the server makes of client certificates against
-// the routes. Whether it has it on is in the settings with a licence for it,
-// and not in all versions.
+// certificateLogin compares the server's support of client certificates with
+// the routes. The server shows the setting only with a licence for it, and not
+// in all versions.
 func (s *server) certificateLogin(context.Context) *line {
 	l := newLine("version")
 	if !s.version.known() {
@@ -57,13 +57,13 @@ func (s *server) certificateLogin(context.Context) *line {
 	}
 	on := s.on("ExperimentalClientSideCertEnable")
 	if asks && s.version.major >= noCertificateLogin {
-		l.warn("nothing, where client_certificates are a gate before the login; users who are to log in by certificate need SAML or OpenID with a provider that takes it",
-			"a route asks for client certificates, and version %d knows nothing of them: the headers mean nothing there", s.version.major)
+		l.warn("nothing, if client_certificates only restrict access before the login; users that log in by certificate need SAML or OpenID with a provider that accepts it",
+			"a route asks for client certificates, but version %d does not support them and ignores the headers", s.version.major)
 	}
 	switch {
 	case on && direct:
 		l.wrong("switch ExperimentalSettings.ClientSideCertEnable off, or terminate every route to this pool with client_certificates",
-			"the server logs in whoever a header names, and TLS that passes through brings headers that clients wrote: anybody can be anybody")
+			"the server logs in the user that a header names, and clients of passed-through routes can set that header: any client can log in as any user")
 	case on && !asks:
 		l.warn("give the routes client_certificates, or switch ExperimentalSettings.ClientSideCertEnable off",
 			"the server expects client certificates at the login, and no route asks for them")
@@ -71,7 +71,7 @@ func (s *server) certificateLogin(context.Context) *line {
 	return l
 }
 
-// versions compares the servers.
+// versions compares the versions of the servers.
 func (s *site) versions() *line {
 	known := slices.DeleteFunc(slices.Clone(s.servers), func(x *server) bool { return !x.version.known() })
 	if len(known) < 2 {

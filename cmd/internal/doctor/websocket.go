@@ -10,12 +10,12 @@ import (
 
 const socketPath = "/api/v4/websocket"
 
-// foreignOrigin is a page that no site lets open its WebSockets: .invalid is
-// nobody's (RFC 2606).
+// foreignOrigin is an Origin that no site should accept for WebSockets:
+// .invalid is reserved (RFC 2606).
 const foreignOrigin = "https://culvert-doctor.invalid"
 
-// websocket opens one as the web app does, which must work, and one as a page
-// of somebody else would, which must not.
+// websocket opens a WebSocket as the web app does, which must work, and one with
+// a foreign Origin, which must be refused.
 func (s *server) websocket(ctx context.Context) *line {
 	l := newLine("websocket")
 	own := s.public()
@@ -28,7 +28,7 @@ func (s *server) websocket(ctx context.Context) *line {
 		s.refused(l, own, status)
 		return l
 	case status != 0:
-		l.wrong("see the log of the server, and what is between culvert and the server: a proxy may drop Upgrade", "a WebSocket is answered with %d", status)
+		l.wrong("see the log of the server, and check what is between culvert and the server: a proxy may drop Upgrade", "a WebSocket is answered with %d", status)
 		return l
 	default:
 		l.wrong("see the log of the server", "a WebSocket cannot be opened: %s", reason(err))
@@ -36,23 +36,24 @@ func (s *server) websocket(ctx context.Context) *line {
 	}
 	if status, _ := s.upgrade(ctx, foreignOrigin, own.Host); status == http.StatusSwitchingProtocols {
 		l.wrong(`take the * out of MM_SERVICESETTINGS_ALLOWCORSFROM, and list the origins that need it`,
-			"the server opens a WebSocket for pages of anybody, here from the Origin %s", foreignOrigin)
+			"the server opens a WebSocket for pages of any site, here from the Origin %s", foreignOrigin)
 	}
 	return l
 }
 
-// refused reports an Origin that should be right. Where neither the file nor
-// the server says what the site's address is, another port may be.
+// refused reports that the site's own Origin was refused. It is only a warning
+// if neither the file nor the server has the site's address, because the right
+// one may have another port.
 func (s *server) refused(l *line, own *url.URL, status int) {
-	r, remedy := Wrong, "set "+settingSiteURL+"="+own.String()+" on every node: browsers get no messages before that"
+	r, remedy := Wrong, "set "+settingSiteURL+"="+own.String()+" on every node: browsers get no messages until then"
 	if s.site.SiteURL == nil && s.settings["SiteURL"] == "" {
-		r, remedy = Warning, "say with site_url where users find the site; if that is "+own.String()+", "+remedy
+		r, remedy = Warning, "set site_url to the address of the site for users; if that is "+own.String()+", "+remedy
 	}
 	l.add(r, remedy, "the server refuses a WebSocket of the site's own pages, from the Origin %s://%s, with %d", own.Scheme, own.Host, status)
 }
 
-// upgrade asks for a WebSocket and closes it at once. The status is 0 if there
-// was no answer.
+// upgrade opens a WebSocket and closes it at once. The status is 0 if there was
+// no answer.
 func (s *server) upgrade(ctx context.Context, origin, host string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
