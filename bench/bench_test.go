@@ -16,8 +16,8 @@ import (
 	"culvert/bench/result"
 )
 
-// TestMain lets the test binary be the processes that the harness starts of
-// itself.
+// TestMain makes the test binary run as the processes that the harness starts
+// from its own program.
 func TestMain(m *testing.M) {
 	commands := map[string]func([]string) error{"origin": origin.Command, "relay": peer.RelayCommand}
 	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// options are those of a short look at all the peers that are here. In CI none
-// of those with a Debian package may be missing.
+// options are those of a short run with all peers that are installed. In CI all
+// peers with a Debian package must be installed.
 func options(t *testing.T, only ...string) Options {
 	t.Helper()
 	self, err := os.Executable()
@@ -65,7 +65,7 @@ func buildCulvert(t *testing.T) string {
 }
 
 // One workload of each kind is measured on every peer, without errors, and has
-// its headline.
+// its headline metric.
 func TestWorkloadsOnEveryPeer(t *testing.T) {
 	o := options(t, "connections/2000", "handshakes", "bulk/up/4", "messages/200B/500", "messages/beside-bulk", "responses/64KiB",
 		"idle/1000", "failover/refused", "failover/killed", "reload", "growth/servers/100", "termination", "unprivileged/connections/closed")
@@ -88,7 +88,7 @@ func TestWorkloadsOnEveryPeer(t *testing.T) {
 	}
 }
 
-// countsFailures are workloads whose headline is what goes wrong, which is
+// countsFailures are workloads whose headline is a number of failures, which is
 // best 0.
 func countsFailures(w *result.Workload) bool { return w.Group == "failover" || w.Group == "reload" }
 

@@ -8,7 +8,7 @@ import (
 	"culvert/bench/result"
 )
 
-// bulk is as much as the streams carry, each way.
+// bulk is the maximum throughput of streams, in each direction.
 func bulk() []workload {
 	bars := map[int]float64{1: 0.5, 4: 0.5, 64: 0.85, 512: 0.5}
 	var list []workload
@@ -28,7 +28,7 @@ func bulk() []workload {
 				},
 			}
 			if n >= 64 {
-				w.seconds = 3 // the beginning of so many streams is loss and recovery
+				w.seconds = 3 // the start of so many streams is dominated by loss and recovery
 			}
 			if dir == load.Down {
 				w.Bars = []result.Bar{{Metric: "cpu", Against: "best", Max: bars[n]}}
@@ -40,8 +40,8 @@ func bulk() []workload {
 	return in("bulk", "Bulk transfer", metrics, list)
 }
 
-// responses are downloads of one size after another: where they end, a proxy
-// that splices has to notice, and where they begin, one that copies pays.
+// responses are downloads of several sizes. A proxy that splices has a cost at
+// the end of each, a proxy that copies at the start.
 func responses() []workload {
 	var list []workload
 	for _, kib := range []int{1, 4, 16, 64, 256, 1024} {

@@ -10,10 +10,10 @@ import (
 	"culvert/bench/result"
 )
 
-// concurrency is how many clients of a closed loop are at work at a time.
+// concurrency is the number of concurrent clients of a closed loop.
 const concurrency = 32
 
-// connections are short ones: hello, one reply, the end.
+// connections are short connections: hello, one reply, end.
 func connections() []workload {
 	closed := workload{
 		Workload: result.Workload{Name: "connections/closed", Title: "32 at a time"},
@@ -23,7 +23,7 @@ func connections() []workload {
 	off := closed
 	off.Name, off.Title = "connections/half-close-off", "32 at a time, half-close not kept"
 	off.setup = func(s *peer.Setup, _ *origin.Process) { s.HalfClose = false }
-	off.skip = func(name string) bool { return name == "haproxy" } // cannot be told
+	off.skip = func(name string) bool { return name == "haproxy" } // cannot be configured so
 	off.Bars = []result.Bar{{Metric: "cpu", Against: "nginx", Max: 0.85}}
 	list := []workload{closed, off}
 	for _, perSecond := range []int{500, 2000} {
@@ -41,7 +41,7 @@ func openAndClose(ctx context.Context, s *site) (values, error) {
 	return cost(ctx, s, load.NewConnections(s.target(0), concurrency), per("conn"))
 }
 
-// handshakes are whole logins: TLS between client and server, a small request
+// handshakes are complete logins: TLS between client and server, a small request
 // and its reply.
 func handshakes() []workload {
 	return in("handshakes", "TLS handshakes through the proxy", costs("us/login"), []workload{{
@@ -53,8 +53,8 @@ func handshakes() []workload {
 	}})
 }
 
-// in puts workloads into one group of the report. Those that have metrics of
-// their own keep them.
+// in puts workloads into one group of the report, and sets the metrics of those
+// that have none.
 func in(group, title string, metrics []result.Metric, list []workload) []workload {
 	for i := range list {
 		list[i].Group, list[i].GroupTitle = group, title

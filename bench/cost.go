@@ -10,10 +10,11 @@ import (
 	"culvert/bench/measure"
 )
 
-// warmUp is the part of a measurement's length that runs before it counts.
+// warmUp is the part of a measurement's length that runs before measuring.
 const warmUp = 0.15
 
-// unit says what costs are per: a count of n, or n bytes if bytes is set.
+// unit is the unit of work of a cost: n pieces of work, or n bytes if bytes is
+// set.
 type unit struct {
 	name  string // of the cost: "us/conn"
 	scale time.Duration
@@ -31,7 +32,7 @@ func (u unit) of(o load.Outcome) float64 {
 	return float64(o.Count)
 }
 
-// cost runs a load and returns what it cost and how it went.
+// cost runs a load and returns its cost and its outcome.
 func cost(ctx context.Context, s *site, ld load.Load, u unit) (values, error) {
 	defer ld.Close()
 	length := s.opts.Length
@@ -56,8 +57,8 @@ func cost(ctx context.Context, s *site, ld load.Load, u unit) (values, error) {
 
 var errNoWork = errors.New("no work was done")
 
-// runFor runs ld for d. What clients meet is counted, not an error, unless
-// nothing works at all.
+// runFor runs ld for d. Errors of clients are counted; only if no unit of work
+// succeeds does runFor return an error.
 func runFor(ctx context.Context, ld load.Load, d time.Duration) (load.Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return load.Outcome{}, err
@@ -74,7 +75,7 @@ func runFor(ctx context.Context, ld load.Load, d time.Duration) (load.Outcome, e
 	return out, errors.Join(err, ctx.Err())
 }
 
-// reading is the kernel's accounts at one time.
+// reading is a snapshot of the kernel's accounting.
 type reading struct {
 	proxy   measure.Usage
 	machine measure.MachineTime
@@ -90,7 +91,7 @@ func take(s *site) (r reading, err error) {
 
 func (r reading) since(before reading, out load.Outcome, u unit) (values, error) {
 	v := values{"rate": u.of(out) / out.Elapsed.Seconds(), "errors": float64(out.Errors)}
-	if len(r.proxy) > 0 { // no proxy costs nothing, which is no ratio
+	if len(r.proxy) > 0 { // without a proxy the cost is 0, which has no ratio
 		v["cpu"] = float64(r.proxy.Since(before.proxy)) / float64(u.scale) / u.of(out)
 	}
 	if m := r.machine.Sub(before.machine); m.Busy+m.Idle > 0 {

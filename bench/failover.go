@@ -11,21 +11,21 @@ import (
 	"culvert/bench/result"
 )
 
-// What failover is tried with: clients of many addresses, so that a hash sends
-// half of them to the bad server first.
+// Parameters of failover. Clients have many addresses, so that a hash sends half
+// of them to the failed server first.
 const (
 	failoverClients  = 64
 	failoverRequests = 128
 	failoverPatience = 5 * time.Second
 
-	// failoverConnect is the connect timeout of all proxies: their defaults
-	// differ from 3 s to a minute, and would be what is measured.
+	// failoverConnect is the connect timeout of all proxies. Their defaults
+	// range from 3 s to a minute, and would determine the result.
 	failoverConnect = time.Second
-	// failoverFirstByte is the same for the first byte, where a proxy has it.
+	// failoverFirstByte is the timeout of the first byte, if a proxy has one.
 	failoverFirstByte = time.Second
 )
 
-// failover is what clients notice when one of two servers does not work.
+// failover measures the effect on clients when one of two servers does not work.
 func failover() []workload {
 	bad := []struct {
 		name, title string
@@ -70,7 +70,7 @@ func requests(ctx context.Context, s *site) (values, error) {
 	return noticed(out), ctx.Err()
 }
 
-// noticed is what clients saw of a failover, in milliseconds.
+// noticed returns the clients' latencies in a failover, in milliseconds.
 func noticed(out load.Outcome) values {
 	v := values{"errors": 100 * float64(out.Errors) / float64(max(1, out.Errors+out.Count))}
 	if h := out.Latency; h.TotalCount() > 0 {
@@ -79,8 +79,8 @@ func noticed(out load.Outcome) values {
 	return v
 }
 
-// killed lets one server die under its share of connections, and has all
-// clients come back at once.
+// killed kills one server while it has its share of the connections, and makes
+// all clients reconnect at once.
 func killed(ctx context.Context, s *site) (values, error) {
 	held, err := load.Hold(ctx, s.target(failoverClients), failoverClients)
 	if err != nil {

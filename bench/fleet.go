@@ -8,7 +8,7 @@ import (
 	"culvert/bench/peer"
 )
 
-// entry is one line of a workload: a peer with its setup, under a name.
+// entry is one line of a workload: a peer with a setup and a name.
 type entry struct {
 	name   string
 	peer   peer.Peer
@@ -16,10 +16,10 @@ type entry struct {
 	failed bool
 }
 
-// key tells setups apart.
+// key identifies a setup.
 func (e *entry) key() string { return fmt.Sprintf("%s %+v", e.name, e.setup) }
 
-// entries are the peers that w is measured on.
+// entries returns the peers with which w is measured.
 func (r *runner) entries(w workload) []entry {
 	setup := peer.Setup{Servers: r.origin.Plain[:1], Workers: r.Workers, HalfClose: true}
 	if w.setup != nil {
@@ -41,12 +41,12 @@ func (r *runner) entries(w workload) []entry {
 	return list
 }
 
-// fleet are the peers that run, so that workloads with the same setup need not
-// start them again. The zero fleet is empty.
+// fleet is the set of running peers, so that workloads with the same setup need
+// not start them again. The zero value is an empty fleet.
 type fleet struct{ running map[string]*peer.Running }
 
-// run has exactly the entries running. Those that do not start are marked as
-// failed, and their errors returned.
+// run starts and stops peers so that exactly the entries are running. Entries
+// that do not start are marked as failed, and their errors are returned.
 func (f *fleet) run(ctx context.Context, entries []entry, dir string) (errs []error) {
 	if f.running == nil {
 		f.running = make(map[string]*peer.Running)

@@ -10,8 +10,8 @@ import (
 	"culvert/bench/result"
 )
 
-// growth is what the same work costs as there is more of what it has to be
-// found among: names, servers, connections.
+// growth measures the cost of the same work with growing numbers of names,
+// servers and connections.
 func growth() []workload {
 	var list []workload
 	for _, n := range []int{1, 1000, 100_000} {
@@ -25,7 +25,7 @@ func growth() []workload {
 			measure: openAndClose,
 		})
 	}
-	for _, n := range []int{2, 100, mostServers} {
+	for _, n := range []int{2, 100, maxServers} {
 		list = append(list, workload{
 			Workload: result.Workload{
 				Name: fmt.Sprintf("growth/servers/%d", n), Title: fmt.Sprintf("new connections, %d servers", n),
@@ -38,7 +38,7 @@ func growth() []workload {
 			},
 		})
 	}
-	for _, n := range []int{100, 1000, mostConns} {
+	for _, n := range []int{100, 1000, maxConns} {
 		list = append(list, workload{
 			Workload: result.Workload{
 				Name: fmt.Sprintf("growth/connections/%d", n), Title: fmt.Sprintf("5,000 messages/s over %d connections", n),
@@ -57,8 +57,8 @@ func growth() []workload {
 	return in("growth", "As work grows", nil, list)
 }
 
-// unprivileged is what limits of ordinary users cost, those of pipes above all:
-// culvert as nobody beside culvert as root.
+// unprivileged measures the cost of the limits of ordinary users, especially
+// those of pipes: culvert as user nobody compared with culvert as root.
 func unprivileged() []workload {
 	asRoot := []variant{{"culvert as root", func(s *peer.Setup) { s.Unprivileged = false }}}
 	var list []workload

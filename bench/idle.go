@@ -10,14 +10,15 @@ import (
 	"culvert/bench/result"
 )
 
-// warmConns are opened before memory is first read: what a proxy sets up once
-// is not a connection's.
+// warmConns is the number of connections opened before memory is first read, so
+// that memory which a proxy allocates once is not counted as that of connections.
 const warmConns = 64
 
-// idle connections have said hello, got an answer, and wait.
+// idle measures connections that have sent a hello, received an answer, and are
+// idle.
 func idle() []workload {
 	var list []workload
-	for _, n := range []int{1000, relayConns, mostConns} {
+	for _, n := range []int{1000, relayConns, maxConns} {
 		w := workload{
 			Workload: result.Workload{
 				Name: fmt.Sprintf("idle/%d", n), Title: fmt.Sprintf("%d connections", n), X: float64(n), XLabel: "connections",
@@ -29,7 +30,7 @@ func idle() []workload {
 				return hold(ctx, s, n, func(n int) (*load.Held, error) { return load.Hold(ctx, s.target(0), n) })
 			},
 		}
-		if n == mostConns { // fewer have too small a part in what the runtime takes at a time
+		if n == maxConns { // with fewer, the steps in which the runtime allocates memory are too coarse
 			w.Bars = []result.Bar{{Metric: "memory", Against: result.Absolute, Max: 0.5}}
 			w.once = true
 		}
@@ -45,7 +46,7 @@ func idleMetrics(memory string) []result.Metric {
 	}
 }
 
-// hold opens n connections, reads what they take, and pings each as often as a
+// hold opens n connections, measures their memory, and pings each as often as a
 // chat client does.
 func hold(ctx context.Context, s *site, n int, open func(n int) (*load.Held, error)) (values, error) {
 	warm, err := open(warmConns)
@@ -73,11 +74,11 @@ func hold(ctx context.Context, s *site, n int, open func(n int) (*load.Held, err
 // pingEvery is how often a Mattermost client pings its WebSocket.
 const pingEvery = 30 * time.Second
 
-// settleTime is for what a proxy still does about connections that are new.
+// settleTime is the time for a proxy to finish its work on new connections.
 const settleTime = 1500 * time.Millisecond
 
-// ping adds to v what it costs that every connection says something now and
-// then. With a shorter measurement only a part of them gets its turn.
+// ping adds to v the cost of periodic messages on every connection. In a shorter
+// measurement only a part of the connections sends one.
 func ping(ctx context.Context, s *site, held *load.Held, v values) error {
 	settle, stop := context.WithTimeout(ctx, settleTime)
 	defer stop()
@@ -107,7 +108,7 @@ func ping(ctx context.Context, s *site, held *load.Held, v values) error {
 	return nil
 }
 
-// weight is what a proxy and the kernel hold.
+// weight is the memory and the descriptors of a proxy and the kernel.
 type weight struct{ memory, slab, fds float64 }
 
 func weigh(s *site) (weight, error) {

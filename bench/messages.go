@@ -8,7 +8,7 @@ import (
 	"culvert/bench/result"
 )
 
-// messages are small and come back at once, as a chat's do.
+// messages are small and echoed at once, as in a chat.
 func messages() []workload {
 	var list []workload
 	for _, perSecond := range []int{20, 500, 2000, 5000, 20000} {
@@ -24,8 +24,8 @@ func messages() []workload {
 	return in("messages", "Messages", costs("us/msg"), list)
 }
 
-// message is a ping-pong of size bytes, perSecond of them or, if that is 0, as
-// many as can be. bar 0: none.
+// message is a ping-pong of size bytes, perSecond times a second, or as fast as
+// possible if perSecond is 0. bar 0 means no bar.
 func message(size, perSecond int, bar float64) workload {
 	name, title := fmt.Sprintf("%d", perSecond), fmt.Sprintf("%d B, %d/s", size, perSecond)
 	conns := 50
@@ -43,7 +43,7 @@ func message(size, perSecond int, bar float64) workload {
 		},
 	}
 	if perSecond > 0 && perSecond < 100 {
-		w.seconds = 5 // or there are too few of them
+		w.seconds = 5 // in a shorter time there are too few messages
 	}
 	if bar > 0 {
 		w.Bars = []result.Bar{{Metric: "cpu", Against: "best", Max: bar, Goal: 0.95}}
@@ -51,8 +51,8 @@ func message(size, perSecond int, bar float64) workload {
 	return w
 }
 
-// skew is 500 messages a second beside a stream that takes all it can get:
-// what counts is how long the messages wait.
+// skew is 500 messages a second beside a stream at full speed. It measures how
+// long the messages wait.
 func skew() workload {
 	return workload{
 		Workload: result.Workload{
@@ -81,7 +81,7 @@ func skew() workload {
 			if err != nil {
 				return nil, err
 			}
-			delete(v, "cpu") // of both together
+			delete(v, "cpu") // of messages and stream together
 			v["stream"] = perSecond
 			return v, nil
 		},

@@ -11,14 +11,14 @@ import (
 	"culvert/bench/result"
 )
 
-// What a proxy carries while it is changed.
+// The load on a proxy during a change.
 const (
 	reloadHeld = 200
 	reloadRate = 500
 )
 
-// reload is what clients notice when a proxy takes a new configuration, or is
-// replaced by another process.
+// reload measures the effect on clients when a proxy loads a new configuration,
+// or is replaced by another process.
 func reload() []workload {
 	metrics := []result.Metric{
 		{Name: "lost", Unit: "connections"}, {Name: "errors", Unit: "errors"}, {Name: "took", Unit: "ms"}, p99, {Name: "max", Unit: "us"},
@@ -40,7 +40,7 @@ func change(name, title string, do func(*peer.Running, context.Context) error) w
 	}
 }
 
-// underLoad changes the proxy in the middle of its work.
+// underLoad changes the proxy while it is under load.
 func underLoad(ctx context.Context, s *site, change func() error) (values, error) {
 	held, err := load.Hold(ctx, s.target(0), reloadHeld)
 	if err != nil {

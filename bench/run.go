@@ -15,25 +15,26 @@ import (
 	"culvert/bench/result"
 )
 
-// Options say what is measured, how long and how often.
+// Options determine what is measured, how long and how often.
 type Options struct {
-	Self    string        // path of culvert-bench, which serves as origin and relay
+	Self    string        // path of culvert-bench, which also runs as origin and relay
 	Rounds  int           // measurements of each workload on each peer
 	Length  time.Duration // of one measurement
 	Workers int           // loops, workers or threads of every proxy
-	Only    []string      // groups or names of workloads; empty: all
-	Commit  string        // what is measured, for the report
+	Only    []string      // groups or names of workloads; empty means all
+	Commit  string        // commit that is measured, for the report
 	Peers   []peer.Peer   // culvert first: the others are compared with it
 
-	// Progress is told what is being done; Done gets each workload as soon as
-	// it is measured. Both are called from the goroutine of Run; nil: nobody.
+	// Progress is called with a description of the current step, Done with
+	// each workload as soon as it is measured. Both are called from the
+	// goroutine of Run; nil disables them.
 	Progress func(string)
 	Done     func(*result.Report, *result.Workload)
 }
 
-// Run measures. It returns what it has when ctx ends, together with ctx's
-// error. A peer that cannot be measured is a line in Problems, and the others
-// go on; an error is what stops everything.
+// Run measures the workloads. When ctx ends it returns the results so far,
+// together with ctx's error. A peer that cannot be measured becomes a line in
+// Problems, and the others are still measured; an error ends the run.
 func Run(ctx context.Context, o Options) (*result.Report, error) {
 	list := chosen(o.Only)
 	if len(list) == 0 {
@@ -49,7 +50,7 @@ func Run(ctx context.Context, o Options) (*result.Report, error) {
 		return nil, err
 	}
 	r.findPeers(ctx)
-	if r.origin, err = origin.Start(ctx, o.Self, mostServers); err != nil {
+	if r.origin, err = origin.Start(ctx, o.Self, maxServers); err != nil {
 		return nil, err
 	}
 	defer r.origin.Stop()
@@ -73,8 +74,8 @@ func Names() []string {
 	return names
 }
 
-// chosen are the workloads whose group or name, or the beginning of it up to a
-// slash, is in only.
+// chosen returns the workloads whose group or name, or the part of the name
+// before a slash, is in only.
 func chosen(only []string) []workload {
 	all := groups()
 	if len(only) == 0 {
@@ -90,12 +91,12 @@ type runner struct {
 	dir    string
 	hello  []byte
 	origin *origin.Process
-	peers  []peer.Peer // those that are there
+	peers  []peer.Peer // the installed ones
 	fleet  fleet
 	report *result.Report
 }
 
-// findPeers keeps the peers whose programs are there.
+// findPeers keeps the peers whose programs are installed.
 func (r *runner) findPeers(ctx context.Context) {
 	for _, p := range r.Peers {
 		if err := p.Find(); err != nil {
@@ -113,11 +114,11 @@ func (r *runner) problem(err error) {
 	r.report.Problems = append(r.report.Problems, err.Error())
 }
 
-// workload measures w on all peers, in rounds of which each begins with another
+// workload measures w on all peers, in rounds. Each round begins with another
 // peer.
 func (r *runner) workload(ctx context.Context, w workload) {
 	if w.needsRoot && os.Getuid() != 0 {
-		return // everything is unprivileged then
+		return // without root every process is unprivileged
 	}
 	entries := r.start(ctx, w)
 	rounds := r.Rounds
@@ -149,7 +150,7 @@ func (r *runner) progress(format string, args ...any) {
 	}
 }
 
-// start has the peers of w running, unless each measurement starts its own.
+// start starts the peers of w, unless each measurement starts its own.
 func (r *runner) start(ctx context.Context, w workload) []entry {
 	entries := r.entries(w)
 	if w.fresh {
@@ -162,7 +163,7 @@ func (r *runner) start(ctx context.Context, w workload) []entry {
 	return entries
 }
 
-// sample is one measurement. A peer that fails is left out of the rest of the
+// sample makes one measurement. A peer that fails is not used in the rest of the
 // workload.
 func (r *runner) sample(ctx context.Context, w *workload, e *entry, round int) {
 	s := r.site(w, e)
@@ -185,7 +186,7 @@ func (r *runner) sample(ctx context.Context, w *workload, e *entry, round int) {
 }
 
 // slack is how much longer than planned a measurement may take before it is
-// given up: for connecting, and for what a proxy in trouble makes wait.
+// aborted: time for connecting, and for the delays of a proxy under stress.
 const slack = 90 * time.Second
 
 func (r *runner) site(w *workload, e *entry) *site {

@@ -12,8 +12,8 @@ import (
 	"culvert/bench/result"
 )
 
-// termination is what it costs that TLS ends in the proxy, where requests have
-// to have a secret, and go on as plain HTTP/1.1.
+// termination measures the cost of terminating TLS in the proxy, which checks a
+// secret in requests and forwards them as plain HTTP/1.1.
 func termination() []workload {
 	list := []workload{
 		answered("http1", "1 KiB, HTTP/1.1, 32 connections", load.RequestOptions{Response: 1 << 10, Conns: concurrency}, per("request")),
@@ -33,18 +33,18 @@ func termination() []workload {
 	return in("termination", "TLS that ends in the proxy", costs("us/request"), list)
 }
 
-// endsNoTLS is a skip for peers that are not set up to end TLS.
+// endsNoTLS is a skip for peers whose setup does not terminate TLS.
 func endsNoTLS(name string) bool {
 	kind, _, _ := strings.Cut(name, "-") // nginx-1.31
 	return kind != "culvert" && kind != "nginx" && kind != "haproxy"
 }
 
-// ended is the target of clients whose TLS ends in the proxy.
+// ended is the target of clients whose TLS the proxy terminates.
 func (s *site) ended() load.Target {
 	return load.Target{Addr: s.TLSAddr, ServerName: peer.EndedName}
 }
 
-// answered is requests on connections that stay.
+// answered measures requests on persistent connections.
 func answered(name, title string, o load.RequestOptions, u unit) workload {
 	o.Secret = peer.Secret
 	w := workload{
@@ -66,7 +66,7 @@ func answered(name, title string, o load.RequestOptions, u unit) workload {
 	return w
 }
 
-// visited is connections with one request each.
+// visited measures connections with one request each.
 func visited(name, title string, o load.RequestOptions) workload {
 	o.Secret = peer.Secret
 	metrics := costs("us/handshake")
@@ -86,7 +86,7 @@ func visited(name, title string, o load.RequestOptions) workload {
 	}
 }
 
-// webSockets is n that have exchanged a message, and wait.
+// webSockets measures n WebSockets that have exchanged a message and are idle.
 func webSockets(n int) workload {
 	return workload{
 		Workload: result.Workload{
@@ -102,9 +102,9 @@ func webSockets(n int) workload {
 	}
 }
 
-// neighbours is messages that pass through, alone and then beside clients that
-// keep the part busy which ends TLS. What the machine's processors have to do
-// with it shows a third time: the same clients at another process.
+// neighbours measures messages on passed-through connections: alone, then beside
+// clients that keep the terminating part busy, and then beside the same clients
+// at another process, which shows the effect of the busy processors alone.
 func neighbours() workload {
 	times := result.Metric{Name: "slowdown", Unit: "times"}
 	return workload{
@@ -116,7 +116,7 @@ func neighbours() workload {
 			},
 			Bars: []result.Bar{{Metric: times.Name, Against: result.Absolute, Max: 1.2}, {Metric: "of_process", Against: result.Absolute, Max: 1.2}},
 		},
-		seconds: 3, // or the p99 is that of a handful
+		seconds: 3, // a shorter time has too few messages for a p99
 		measure: measureNeighbours,
 	}
 }
@@ -148,8 +148,8 @@ func measureNeighbours(ctx context.Context, s *site) (values, error) {
 	return v, nil
 }
 
-// messagesBeside is messageP99 while clients keep t busy. What they do is added
-// to v.
+// messagesBeside is messageP99 while clients keep t busy. The clients' results
+// are added to v.
 func messagesBeside(ctx context.Context, s *site, ld load.Load, t load.Target, v values) (p99 float64, err error) {
 	o := load.RequestOptions{Secret: peer.Secret, Response: 1 << 10, Conns: 4}
 	requests, err := load.NewRequests(ctx, t, o)
@@ -174,13 +174,14 @@ func messagesBeside(ctx context.Context, s *site, ld load.Load, t load.Target, v
 
 func perSecond(o load.Outcome) float64 { return float64(o.Count) / o.Elapsed.Seconds() }
 
-// messageP99 plays the messages for a while, in microseconds.
+// messageP99 runs the messages for a while and returns the p99 of their latency,
+// in microseconds.
 func messageP99(ctx context.Context, s *site, ld load.Load) (float64, error) {
 	v, err := cost(ctx, s, kept{ld}, per("msg"))
 	return v["p99"], err
 }
 
-// kept is a load that goes on after it was measured.
+// kept is a load that stays open after it was measured.
 type kept struct{ load.Load }
 
 // Close does nothing.

@@ -10,24 +10,26 @@ import (
 	"culvert/bench/result"
 )
 
-// workload is one row of the report: what it is called, how the proxies are
-// set up for it, and how one measurement is made.
+// workload is one row of the report: its name, the setup of the proxies, and the
+// function that makes one measurement.
 type workload struct {
 	result.Workload
 
-	// setup changes what all proxies serve; nil: one plain server.
+	// setup changes the setup of all proxies; nil means one plain server.
 	setup func(*peer.Setup, *origin.Process)
-	// beside are further ways to run the subject, for a comparison with itself.
+	// beside are variants of the subject, for a comparison with itself.
 	beside []variant
-	// skip leaves out peers that the workload says nothing about.
+	// skip leaves out peers for which the workload is not meaningful.
 	skip func(name string) bool
-	// fresh starts the proxy anew for every measurement.
+	// fresh starts a new proxy for every measurement.
 	fresh bool
-	// seconds is how long one measurement takes at least; 0: as the options say.
+	// seconds is the minimum length of one measurement; 0 means that of the
+	// options.
 	seconds float64
-	// once is measured in one round only: it takes long and varies little.
+	// once limits the workload to one round, because it takes long and varies
+	// little.
 	once bool
-	// needsRoot says that it compares with root, and so needs to be it.
+	// needsRoot is set if the workload compares with root and must run as root.
 	needsRoot bool
 
 	measure func(context.Context, *site) (values, error)
@@ -39,28 +41,28 @@ type variant struct {
 	setup func(*peer.Setup)
 }
 
-// values are one measurement's, by metric.
+// values are the results of one measurement, by metric.
 type values = map[string]float64
 
-// site is what one measurement works on: a proxy that serves, and what its
+// site is the environment of one measurement: a running proxy, and what its
 // clients need.
 type site struct {
 	*peer.Running
 	origin *origin.Process
 	hello  []byte
 	opts   Options
-	first  error // that a client met
+	first  error // of a client
 }
 
-// heard remembers what clients met.
+// heard records the errors of clients.
 func (s *site) heard(out load.Outcome) {
 	if s.first == nil {
 		s.first = out.FirstError
 	}
 }
 
-// target is where clients connect, each from an address of its own if the
-// workload is about picking a server.
+// target returns the address to which clients connect; each uses an address of
+// its own if the workload is about picking a server.
 func (s *site) target(sources int) load.Target {
 	t := load.Target{Addr: s.Addr, Hello: s.hello, ServerName: peer.ServerName}
 	for i := range sources {
@@ -71,15 +73,16 @@ func (s *site) target(sources int) load.Target {
 
 // Names and sizes that several workloads share.
 const (
-	direct = "direct" // the peer that is no proxy
+	direct = "direct" // the peer without a proxy
 
-	// mostServers is how many servers the largest pool has.
-	mostServers = 1000
-	// mostConns is as many connections as each proxy carries with 20,000
-	// descriptors beside those that warm it up: HAProxy takes 9,000.
-	mostConns = 8900
-	// relayConns is as many as the plain relay does, whose io.Copy holds a
-	// pipe of two descriptors for each direction.
+	// maxServers is the number of servers of the largest pool.
+	maxServers = 1000
+	// maxConns is the number of connections that every proxy can carry with
+	// 20,000 descriptors, in addition to the warm-up ones: HAProxy accepts
+	// 9,000.
+	maxConns = 8900
+	// relayConns is the same for the plain relay, whose io.Copy holds a pipe
+	// of two descriptors for each direction.
 	relayConns = 3000
 )
 
@@ -103,7 +106,7 @@ var (
 	errorCount = result.Metric{Name: "errors", Unit: "errors"}
 )
 
-// carries is a skip for n connections at a time.
+// carries is a skip for peers that cannot carry n concurrent connections.
 func carries(n int) func(string) bool {
 	return func(name string) bool { return name == direct || name == "relay" && n > relayConns }
 }

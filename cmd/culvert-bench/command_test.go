@@ -69,7 +69,7 @@ func TestCommandLineMistakes(t *testing.T) {
 	}
 }
 
-// A run that is saved can be shown again, and fills a README.
+// A saved run can be shown again, and its table inserted into a README.
 func TestSavedReportIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run")
 	r := &result.Report{Schema: result.SchemaVersion, Peers: []result.Peer{{Name: "culvert"}}}

@@ -1,5 +1,5 @@
-// Command culvert-bench measures culvert beside nginx, HAProxy and others on
-// this machine, and reports what each costs.
+// Command culvert-bench measures culvert, nginx, HAProxy and others on this
+// machine, and reports the cost of each.
 package main
 
 import (
@@ -17,17 +17,17 @@ import (
 	"culvert/bench/peer"
 )
 
-// The exit statuses: everything was measured, or compared without a finding; a
-// part could not be measured, or a figure became worse; Ctrl-C.
+// The exit statuses: success; a part could not be measured, or a figure became
+// worse in a comparison; interrupted by Ctrl-C.
 const (
 	exitPartly      = 1
 	exitInterrupted = 130
 )
 
-// commit is what this program was built from, set by the linker.
+// commit is the commit that this program was built from, set by the linker.
 var commit string
 
-// errPartly is an end that has been reported already, line by line.
+// errPartly is a failure whose reasons have already been printed.
 var errPartly = errors.New("")
 
 func main() {
@@ -63,7 +63,7 @@ func command() *cobra.Command {
 	return root
 }
 
-// raw is a command that reads its flags itself.
+// raw returns a command that parses its flags itself.
 func raw(use, short string, run func(args []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, DisableFlagParsing: true,
@@ -71,7 +71,7 @@ func raw(use, short string, run func(args []string) error) *cobra.Command {
 	}
 }
 
-// hidden is for the processes that run starts.
+// hidden returns a command for the processes that run starts.
 func hidden(c *cobra.Command) *cobra.Command {
 	c.Hidden = true
 	return c

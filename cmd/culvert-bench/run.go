@@ -19,7 +19,7 @@ import (
 	"culvert/bench/result"
 )
 
-// runFlags are the command line of run.
+// runFlags are the flags of run.
 type runFlags struct {
 	bench.Options
 	binaries []string // name=path
@@ -83,7 +83,7 @@ func (f *runFlags) run(ctx context.Context) error {
 	return f.finish(r, err)
 }
 
-// finish writes what was measured, also when it is not all.
+// finish writes the results, even if they are incomplete.
 func (f *runFlags) finish(r *result.Report, err error) error {
 	if len(r.Workloads) > 0 {
 		report.Bars(os.Stdout, r)
