@@ -11,27 +11,27 @@ import (
 	"culvert/bench/origin"
 )
 
-// replySize is what a short connection brings, and then ends.
+// replySize is the size in bytes of the reply on a short connection.
 const replySize = 2000
 
 // NewConnections is a closed loop of short connections, conc at a time: each
-// says hello, gets 2,000 bytes, and sees the end. A latency is from the start
+// sends a hello, gets 2,000 bytes, and EOF. A latency is from the start
 // of connecting to the end of the stream.
 func NewConnections(t Target, conc int) Load { return repeated(t, conc, short) }
 
 // NewHandshakes is a closed loop of logins over TLS, conc at a time: a full
-// handshake, a request of 64 bytes, 2,000 in reply, the end. The target has to
-// lead to a server that speaks TLS; its Hello is not used.
+// handshake, a request of 64 bytes, a reply of 2,000, EOF. The target must lead
+// to a server with TLS; its Hello is not used.
 func NewHandshakes(t Target, conc int) Load { return repeated(t, conc, logIn) }
 
-// repeat does the same piece of work again and again.
+// repeat repeats a unit of work.
 type repeat struct {
 	client
 	crowd crowd
 	once  piece
 }
 
-// piece is one unit of work from beginning to end.
+// piece is one complete unit of work.
 type piece func(ctx context.Context, c *client, buf []byte) error
 
 func repeated(t Target, conc int, once piece) Load {
@@ -67,7 +67,7 @@ func short(ctx context.Context, c *client, buf []byte) error {
 	return wantEnd(conn, buf, replySize)
 }
 
-// wantEnd reads exactly size bytes and the end.
+// wantEnd reads exactly size bytes and EOF.
 func wantEnd(r io.Reader, buf []byte, size int) error {
 	sum := 0
 	for {

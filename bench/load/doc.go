@@ -1,9 +1,9 @@
-// Package load is the clients: it puts one kind of load on a proxy and tells
-// how much work was done and how long each piece of it took. What clients meet
-// (resets, refusals, silence) is counted, not returned: a load goes on as real
-// clients do, and every wait of theirs has an end.
+// Package load is the clients: it puts one kind of load on a proxy and returns
+// how much work was done and how long each unit of it took. Errors of clients
+// (resets, refusals, timeouts) are counted, not returned: a load continues as
+// real clients do, and every wait has a timeout.
 //
 // A load is prepared by its New function, so that connecting is not measured
-// where it is not the point, then run as often as wanted, then closed. Its
-// methods belong to one goroutine; two loads can run at the same time.
+// unless it is the subject, then run any number of times, then closed. Its
+// methods must be called by one goroutine; two loads can run at the same time.
 package load

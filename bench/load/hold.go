@@ -11,11 +11,11 @@ import (
 // pingSize is the length of a message on a held connection.
 const pingSize = 200
 
-// pingers is how many goroutines ping the connections that are held.
+// pingers is how many goroutines ping the held connections.
 const pingers = 16
 
-// Held are connections that have said hello, got an answer, and wait. They cost
-// the client no goroutine and no buffer.
+// Held are idle connections that have sent a hello and received an answer. They
+// need no goroutine and no buffer in the client.
 type Held struct{ conns []net.Conn }
 
 // Hold opens n connections and exchanges one message on each.
@@ -34,7 +34,7 @@ func Hold(ctx context.Context, t Target, n int) (*Held, error) {
 // Close ends them.
 func (h *Held) Close() { closeAll(h.conns) }
 
-// Ping plays one message on each connection once per interval, evenly spread,
+// Ping sends one message on each connection once per interval, evenly spread,
 // until ctx ends. Latency counts from the time at which a ping was due.
 func (h *Held) Ping(ctx context.Context, every time.Duration) (Outcome, error) {
 	start := time.Now()
@@ -57,8 +57,8 @@ func (h *Held) Ping(ctx context.Context, every time.Duration) (Outcome, error) {
 	}), nil
 }
 
-// ping closes a connection that does not answer: what comes later is no answer
-// to the next one.
+// ping closes a connection that does not answer, so that a late answer is not
+// taken for that of the next message.
 func (h *Held) ping(ctx context.Context, i int, due time.Time, buf []byte, t *tally) {
 	c := h.conns[i]
 	_ = c.SetDeadline(ioDeadline(ctx))
@@ -70,10 +70,9 @@ func (h *Held) ping(ctx context.Context, i int, due time.Time, buf []byte, t *ta
 	t.done(time.Since(due))
 }
 
-// Lost is how many of the connections have ended by now, by a FIN or a reset
-// that nobody asked for, or do not answer. It plays a last message on all at
-// once, and so takes as long as the slowest. It means nothing once ctx is
-// cancelled.
+// Lost returns how many of the connections have ended unexpectedly, by a FIN or
+// a reset, or do not answer. It sends a last message on all at once, and so
+// takes as long as the slowest. The result is meaningless once ctx is cancelled.
 func (h *Held) Lost(ctx context.Context) int {
 	late, cancel := graced(ctx)
 	defer cancel()

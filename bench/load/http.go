@@ -10,26 +10,26 @@ import (
 	"strings"
 )
 
-// SecretHeader is where RequestOptions.Secret goes.
+// SecretHeader is the header of RequestOptions.Secret.
 const SecretHeader = "X-Mattermost-Preauth-Secret"
 
-// RequestOptions say what is asked over TLS, and how.
+// RequestOptions describe requests over TLS.
 type RequestOptions struct {
 	Secret   string // of every request
-	Response int    // bytes that each request brings
-	Body     int    // bytes that each request of HTTP/1.1 has
-	Conns    int    // connections at a time
-	Streams  int    // speak HTTP/2, with so many requests at a time on each connection; 0: HTTP/1.1
-	Resume   bool   // of visits: resume an earlier session
+	Response int    // size of each response in bytes
+	Body     int    // size of each HTTP/1.1 request's body in bytes
+	Conns    int    // concurrent connections
+	Streams  int    // use HTTP/2, with this number of concurrent requests on each connection; 0 means HTTP/1.1
+	Resume   bool   // for visits: resume an earlier session
 }
 
-// moved is how many bytes of bodies n requests move.
+// moved returns the bytes of the bodies of n requests and their responses.
 func (o RequestOptions) moved(n int64) int64 { return n * int64(o.Response+o.Body) }
 
 // field is a header.
 type field struct{ name, value string }
 
-// fields are headers as an app of Mattermost sends them.
+// fields are the headers that an app of Mattermost sends.
 func (o RequestOptions) fields() []field {
 	return []field{
 		{"User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"},
@@ -50,7 +50,7 @@ func (o RequestOptions) method() string {
 	return "GET"
 }
 
-// request is one of HTTP/1.1, with its body, as it is sent.
+// request returns an HTTP/1.1 request with its body in wire format.
 func (o RequestOptions) request(host string, more ...field) []byte {
 	if o.Body > 0 {
 		more = append(more, field{"Content-Length", strconv.Itoa(o.Body)})
@@ -66,17 +66,17 @@ func head(what, host string, fields []field) []byte {
 	return append(b, "\r\n"...)
 }
 
-// httpBuffer is for reading responses, in bytes: two TLS records.
+// httpBuffer is the size in bytes of the buffer for responses: two TLS records.
 const httpBuffer = 32 << 10
 
-// session is a TLS connection on which HTTP/1.1 is spoken.
+// session is a TLS connection with HTTP/1.1.
 type session struct {
 	*tls.Conn
 	in *textproto.Reader
 }
 
-// tlsClient asks for one protocol. Its only key share is one that all peers
-// have: OpenSSL has a post-quantum one since 3.5 only.
+// tlsClient offers one protocol. Its only key share is one that all peers
+// support: OpenSSL has a post-quantum one only since 3.5.
 func (c *client) tlsClient(protocol string) *tls.Config {
 	return &tls.Config{
 		ServerName: c.ServerName, InsecureSkipVerify: true,
@@ -84,8 +84,8 @@ func (c *client) tlsClient(protocol string) *tls.Config {
 	}
 }
 
-// secure dials and shakes hands, within ctx and ioTimeout. The deadline of the
-// connection stays.
+// secure dials and makes a TLS handshake, within ctx and ioTimeout. It leaves
+// the deadline of the connection set.
 func (c *client) secure(ctx context.Context, cfg *tls.Config) (*tls.Conn, error) {
 	raw, err := c.dial(ctx)
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *session) ask(request []byte, size int) error {
 	return err
 }
 
-// answer reads the head of a response, which must have this status.
+// answer reads the head of a response, which must have the given status.
 func (s *session) answer(status string) (textproto.MIMEHeader, error) {
 	line, err := s.in.ReadLine()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Frames of HTTP/2 (RFC 9113, section 6) that matter here.
+// The frames of HTTP/2 (RFC 9113, section 6) that are used.
 const (
 	frameData         = 0
 	frameHeaders      = 1
@@ -28,7 +28,7 @@ const (
 	flagPadded     = 8
 
 	frameHead    = 9
-	mostFrame    = 16 << 10 // payload, RFC 9113's initial SETTINGS_MAX_FRAME_SIZE
+	maxFrame     = 16 << 10 // payload, RFC 9113's initial SETTINGS_MAX_FRAME_SIZE
 	streamWindow = 6 << 20  // bytes, as Chrome has it; more than any response
 	connWindow   = 15 << 20 // of all streams together
 )
@@ -57,13 +57,13 @@ func requestBlocks(o RequestOptions, host string) (first, next []byte) {
 		first = append(first, 0x40, byte(len(f.name)))
 		first = append(first, strings.ToLower(f.name)...)
 		first = append(append(first, byte(len(f.value))), f.value...)
-		next = append(next, 0x80|byte(62+len(fields)-1-i)) // the youngest is 62
+		next = append(next, 0x80|byte(62+len(fields)-1-i)) // the newest is 62
 	}
 	return first, next
 }
 
-// multiplexed are connections of HTTP/2. One goroutine has a connection, so
-// that requests which begin together are written together.
+// multiplexed are connections of HTTP/2. Each is used by one goroutine, so that
+// requests which begin together are written together.
 type multiplexed struct {
 	client      *client
 	opts        RequestOptions
@@ -90,7 +90,7 @@ func (m *multiplexed) open(ctx context.Context) (*h2Conn, error) {
 	}
 	return &h2Conn{
 		Conn: conn, of: m, in: bufio.NewReaderSize(conn, httpBuffer), out: clientPreface(),
-		stream: 1, block: m.first, open: make(map[uint32]h2Request), payload: make([]byte, mostFrame),
+		stream: 1, block: m.first, open: make(map[uint32]h2Request), payload: make([]byte, maxFrame),
 	}, nil
 }
 
@@ -120,8 +120,8 @@ func (m *multiplexed) reopen(ctx context.Context, i int, t *tally) bool {
 	return true
 }
 
-// use makes requests on connection i until ctx ends or it breaks, which fails
-// all that are under way.
+// use makes requests on connection i until ctx ends or the connection breaks,
+// which fails all requests in progress.
 func (m *multiplexed) use(ctx, late context.Context, i int, t *tally) {
 	c := m.conns[i]
 	release := interrupt(late, c)
@@ -145,17 +145,17 @@ type h2Conn struct {
 	block    []byte // headers of the next request
 	stream   uint32 // of the next request
 	open     map[uint32]h2Request
-	received uint32 // bytes that the window has not been told of
+	received uint32 // bytes received since the last WINDOW_UPDATE
 }
 
-// h2Request is one under way.
+// h2Request is a request in progress.
 type h2Request struct {
 	begun    time.Time
 	answered bool // with status 200
 	got      int  // bytes of the body
 }
 
-// run keeps the streams busy until ctx ends, and then waits for the last ones.
+// run keeps all streams in use until ctx ends, and then waits for the last ones.
 func (c *h2Conn) run(ctx context.Context, t *tally) error {
 	for {
 		for ctx.Err() == nil && len(c.open) < c.of.opts.Streams {
@@ -183,7 +183,7 @@ func (c *h2Conn) begin() {
 	c.block = c.of.next
 }
 
-// readSome takes a frame, and those that have come with it.
+// readSome handles one frame, and those already buffered after it.
 func (c *h2Conn) readSome(t *tally) error {
 	for {
 		if err := c.readFrame(t); err != nil {
@@ -201,7 +201,7 @@ func (c *h2Conn) readFrame(t *tally) error {
 		return err
 	}
 	n := int(h[0])<<16 | int(h[1])<<8 | int(h[2])
-	if n > mostFrame {
+	if n > maxFrame {
 		return fmt.Errorf("a frame of %d bytes", n)
 	}
 	payload := c.payload[:n]
@@ -216,7 +216,7 @@ var (
 	errReset  = errors.New("the stream was reset")
 )
 
-// take takes a frame.
+// take handles one frame.
 func (c *h2Conn) take(kind, flags byte, stream uint32, payload []byte, t *tally) error {
 	r, known := c.open[stream]
 	switch kind {
@@ -267,7 +267,7 @@ func (c *h2Conn) acknowledge(kind, flags byte, payload []byte) {
 	c.out = appendFrame(c.out, kind, flagAck, 0, payload)
 }
 
-// widen has the peer's window follow what came, now and then.
+// widen sends a WINDOW_UPDATE when enough bytes were received.
 func (c *h2Conn) widen(n uint32) {
 	if c.received += n; c.received > connWindow/2 {
 		c.out = appendFrame(c.out, frameWindowUpdate, 0, 0, binary.BigEndian.AppendUint32(nil, c.received))

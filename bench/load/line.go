@@ -5,10 +5,10 @@ import (
 	"net"
 )
 
-// line is a connection of an exchange that is opened anew when it breaks. One
-// that broke in the middle of an answer must not be used again: the rest of the
-// answer would be taken for that of the next request. It belongs to one
-// goroutine.
+// line is a connection of an exchange that is reopened when it breaks. A
+// connection that failed in the middle of an answer must not be used again: the
+// rest of the answer would be taken for that of the next request. A line must be
+// used by one goroutine.
 type line struct {
 	client *client
 	start  start
@@ -18,14 +18,14 @@ type line struct {
 	release func() // nil: not in use
 }
 
-// use lets the line be used until ctx ends.
+// use prepares the line for use until ctx ends.
 func (l *line) use(ctx context.Context) {
 	if l.conn != nil {
 		l.release = interrupt(ctx, l.conn)
 	}
 }
 
-// leave ends what use began.
+// leave undoes use.
 func (l *line) leave() {
 	if l.release != nil {
 		l.release()
@@ -33,7 +33,7 @@ func (l *line) leave() {
 	}
 }
 
-// once is one exchange, on a new connection if the last one broke.
+// once makes one exchange, on a new connection if the last one broke.
 func (l *line) once(ctx context.Context) error {
 	if l.conn == nil {
 		if err := l.reopen(ctx); err != nil {

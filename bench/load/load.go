@@ -12,21 +12,21 @@ import (
 	"culvert/bench/origin"
 )
 
-// Load is work that clients can be made to do.
+// Load is a kind of work of clients.
 type Load interface {
-	// Run works until ctx ends, which is not an error. What is under way then
-	// may still take endTimeout, unless ctx was cancelled.
+	// Run works until ctx ends, which is not an error. Units in progress at
+	// that time may take endTimeout longer, unless ctx was cancelled.
 	Run(ctx context.Context) (Outcome, error)
-	// Close ends the connections.
+	// Close closes the connections.
 	Close()
 }
 
-// Target is where clients connect to, and how they begin.
+// Target is where clients connect to, and what they send first.
 type Target struct {
 	Addr       string       // ip:port
-	Hello      []byte       // what is said first
-	ServerName string       // what a TLS client asks for
-	Sources    []netip.Addr // client addresses, used in turn; none: the kernel's choice
+	Hello      []byte       // the first bytes sent
+	ServerName string       // server name of a TLS client
+	Sources    []netip.Addr // client addresses, used in rotation; none means the kernel's choice
 }
 
 // client connects to a Target. It is safe for concurrent use.
@@ -35,8 +35,7 @@ type client struct {
 	next atomic.Uint32
 }
 
-// open connects and says the hello and the order in one segment, as a client
-// that has something to say does.
+// open connects and sends the hello and the order in one segment.
 func (c *client) open(ctx context.Context, op origin.Op, size int) (*net.TCPConn, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -46,7 +45,7 @@ func (c *client) open(ctx context.Context, op origin.Op, size int) (*net.TCPConn
 	_ = conn.SetDeadline(ioDeadline(ctx))
 	if _, err := conn.Write(first); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("say hello: %w", err)
+		return nil, fmt.Errorf("send hello: %w", err)
 	}
 	return conn, nil
 }
@@ -64,24 +63,25 @@ func (c *client) dial(ctx context.Context) (*net.TCPConn, error) {
 	return conn.(*net.TCPConn), nil
 }
 
-// ipBindAddressNoPort lets connect choose the port of a bound address, for each
-// server anew (linux/in.h, ip(7)); package syscall does not have it.
+// ipBindAddressNoPort makes connect and not bind choose the port, so that a port
+// can be used once for each server (linux/in.h, ip(7)). Package syscall does not
+// have it.
 const ipBindAddressNoPort = 24
 
 func latePort(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, ipBindAddressNoPort, 1) // else ports are fewer
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, ipBindAddressNoPort, 1) // if it fails there are fewer ports
 	})
 }
 
-// Hello is what a crypto/tls client without a post-quantum key share says
-// first, about 300 bytes for a short name.
+// Hello returns the hello of a crypto/tls client without a post-quantum key
+// share, about 300 bytes for a short name.
 func Hello(serverName string) ([]byte, error) {
 	near, far := net.Pipe()
 	defer near.Close()
 	go func() {
 		cfg := &tls.Config{ServerName: serverName, NextProtos: []string{"h2", "http/1.1"}, CurvePreferences: []tls.CurveID{tls.X25519}}
-		_ = tls.Client(far, cfg).Handshake() // fails: nobody answers
+		_ = tls.Client(far, cfg).Handshake() // fails, because there is no answer
 		far.Close()
 	}()
 	buf := make([]byte, 4096)

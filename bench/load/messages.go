@@ -9,27 +9,27 @@ import (
 	"culvert/bench/origin"
 )
 
-// MessageOptions say how messages are played.
+// MessageOptions describe a ping-pong of messages.
 type MessageOptions struct {
-	Size  int // bytes of each message, and of its return
-	Conns int // connections they are spread over
-	Rate  int // messages a second, all connections together; 0: as fast as they return
+	Size  int // bytes of each message, and of its echo
+	Conns int // number of connections
+	Rate  int // messages a second, all connections together; 0 means as fast as they return
 }
 
-// exchanges are connections on which something is sent and its answer read,
-// over and over.
+// exchanges are connections on which a request is sent and its answer read,
+// repeatedly.
 type exchanges struct {
 	lines []line
 	every time.Duration
 	crowd crowd
 }
 
-// NewMessages opens the connections of a ping-pong and plays one round on each.
-// With a rate every message has its time, evenly spread, and its latency counts
-// from then, also when the connection was still waiting for the one before, and
-// also when the run was over before it could be sent: a proxy that stops for a
-// while, or for good, is late for all messages of that while (coordinated
-// omission is corrected). A connection that breaks is opened anew.
+// NewMessages opens the connections of a ping-pong and sends one message on each.
+// With a rate every message has its due time, evenly spread, and its latency is
+// measured from that time, even if the connection was still waiting for the
+// previous answer, or the run ended before the message could be sent: a proxy
+// that stalls delays all messages of that time (this corrects coordinated
+// omission). A connection that breaks is reopened.
 func NewMessages(ctx context.Context, t Target, o MessageOptions) (Load, error) {
 	x, err := newExchanges(ctx, t, o.Conns, start{origin.Echo, o.Size, o.Size, o.Size})
 	if err == nil && o.Rate > 0 {
@@ -38,8 +38,8 @@ func NewMessages(ctx context.Context, t Target, o MessageOptions) (Load, error) 
 	return x, err
 }
 
-// NewResponses opens conns connections, on which requests of 64 bytes bring
-// responses of size bytes, as fast as they come.
+// NewResponses opens conns connections, on which requests of 64 bytes get
+// responses of size bytes, as fast as possible.
 func NewResponses(ctx context.Context, t Target, size, conns int) (Load, error) {
 	return newExchanges(ctx, t, conns, start{origin.Respond, size, origin.RequestSize, size})
 }
@@ -66,7 +66,7 @@ func (x *exchanges) Close() {
 func (x *exchanges) Run(ctx context.Context) (Outcome, error) {
 	late, cancel := graced(ctx)
 	defer cancel()
-	for i := range x.lines { // before the clock starts: of thousands, it takes longer than a message
+	for i := range x.lines { // before the clock starts: for thousands of lines it takes longer than a message
 		x.lines[i].use(late)
 		defer x.lines[i].leave()
 	}
@@ -95,8 +95,8 @@ func (x *exchanges) saturated(ctx, late context.Context, l *line, t *tally) {
 	}
 }
 
-// paced plays the messages of a connection at their times, from due on. Those
-// that the end of the run found waiting are late by as much as they waited.
+// paced sends the messages of a connection at their due times, the first at due.
+// Messages not sent when the run ends have at least the latency up to that time.
 func (x *exchanges) paced(ctx, late context.Context, l *line, due time.Time, t *tally) {
 	p := newPacer()
 	defer p.stop()

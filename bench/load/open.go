@@ -10,29 +10,29 @@ import (
 	"culvert/bench/origin"
 )
 
-// openers is how many connections are opened at a time: fewer than a listen
-// queue of the smallest default (128) holds.
+// openers is how many connections are opened concurrently: fewer than the
+// smallest default of a listen queue (128).
 const openers = 64
 
-// start is how connections begin: what is ordered, and the exchange after it,
-// if there is to be one. A server that has not spoken is one that a proxy may
-// still have to replace, and so a connection that costs more than others.
+// start describes the start of a connection: the order, and the exchange after
+// it, if any. Until the server has sent something a proxy may have to use
+// another server, so such a connection costs more than others.
 type start struct {
 	op              origin.Op
 	size            int
-	request, answer int // bytes of the exchange, of which the request may be none; answer 0: no exchange
+	request, answer int // bytes of the exchange; request may be 0; answer 0 means no exchange
 }
 
-// openAll opens n connections. After a first failure it opens no more, closes
-// those that it has, and returns the error.
+// openAll opens n connections. After the first failure it opens no more, closes
+// the open ones, and returns the error.
 func (c *client) openAll(ctx context.Context, n int, s start) ([]*net.TCPConn, error) {
 	return openEach(n, func() (*net.TCPConn, error) {
 		return c.begin(ctx, s, make([]byte, max(s.request, s.answer)))
 	})
 }
 
-// openEach opens n of something, several at a time. After a first failure it
-// opens no more, closes those that it has, and returns the error.
+// openEach opens n connections, several concurrently. After the first failure it
+// opens no more, closes the open ones, and returns the error.
 func openEach[C conn](n int, open func() (C, error)) ([]C, error) {
 	conns := make([]C, n)
 	errs := make(chan error, openers)
@@ -61,7 +61,7 @@ func openEach[C conn](n int, open func() (C, error)) ([]C, error) {
 	}
 }
 
-// begin opens a connection and does what s says.
+// begin opens a connection and makes the exchange of s.
 func (c *client) begin(ctx context.Context, s start, buf []byte) (*net.TCPConn, error) {
 	conn, err := c.open(ctx, s.op, s.size)
 	if err != nil || s.answer == 0 {
@@ -74,13 +74,13 @@ func (c *client) begin(ctx context.Context, s start, buf []byte) (*net.TCPConn, 
 	return conn, nil
 }
 
-// conn is a connection that may be missing.
+// conn is a connection that may be nil.
 type conn interface {
 	comparable
 	io.Closer
 }
 
-// closeAll closes those that are there.
+// closeAll closes those that are not nil.
 func closeAll[C conn](conns []C) {
 	var missing C
 	for _, c := range conns {

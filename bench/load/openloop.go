@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// mostOutstanding bounds the connections of an open loop that are under way.
-const mostOutstanding = 1000
+// maxOutstanding limits the concurrent connections of an open loop.
+const maxOutstanding = 1000
 
 // NewConnectionsAtRate is an open loop: perSecond short connections begin at
-// their times, whether or not earlier ones are done. A latency counts from the
-// time at which its connection was to begin. Over 1,000 outstanding ones the
-// next are counted as errors.
+// their due times, whether or not earlier ones are done. A latency is measured
+// from the due time of its connection. Connections beyond 1,000 concurrent ones
+// are counted as errors.
 func NewConnectionsAtRate(t Target, perSecond int) Load {
 	return &openLoop{client: client{Target: t}, every: time.Second / time.Duration(perSecond)}
 }
@@ -25,13 +25,13 @@ type openLoop struct {
 
 func (o *openLoop) Close() {}
 
-var errOverload = fmt.Errorf("over %d connections are under way", mostOutstanding)
+var errOverload = fmt.Errorf("over %d connections are under way", maxOutstanding)
 
 func (o *openLoop) Run(ctx context.Context) (Outcome, error) {
 	late, cancel := graced(ctx)
 	defer cancel()
-	slots := make(chan []byte, mostOutstanding) // buffers of those that may begin
-	for range mostOutstanding {
+	slots := make(chan []byte, maxOutstanding) // free buffers, one for each connection that may begin
+	for range maxOutstanding {
 		slots <- nil
 	}
 	return newCrowd(1).run(ctx, func(_ int, t *tally) {
@@ -50,7 +50,7 @@ func (o *openLoop) Run(ctx context.Context) (Outcome, error) {
 	}), nil
 }
 
-// one is the connection that was to begin at due. It returns its buffer.
+// one makes the connection that was due at due. It returns its buffer to slots.
 func (o *openLoop) one(ctx context.Context, due time.Time, buf []byte, t *tally) []byte {
 	if buf == nil {
 		buf = make([]byte, 4096)

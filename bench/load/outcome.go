@@ -9,28 +9,28 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Outcome is what a run did.
+// Outcome is the result of a run.
 type Outcome struct {
 	Count      int64                   // units of work that were finished
 	Bytes      int64                   // of streams, at the receiver
-	Errors     int64                   // units that were begun and failed, or did not end in time
-	FirstError error                   // nil: none
-	Latency    *hdrhistogram.Histogram // in microseconds: of each unit, and of those that were due and never sent; nil: not measured
-	Elapsed    time.Duration           // to the end of the run's ctx; what was still under way then is not in it
+	Errors     int64                   // units that began and failed, or did not end in time
+	FirstError error                   // nil if there was none
+	Latency    *hdrhistogram.Histogram // in microseconds, including units that were due and never sent; nil if not measured
+	Elapsed    time.Duration           // to the end of the run's ctx, without the time of units that ended later
 }
 
-// Latencies are kept from 1 us to a minute with an error of at most 0.1 %.
+// Latencies are recorded from 1 us to a minute with an error of at most 0.1 %.
 const (
 	shortest  = 1
 	longest   = 60_000_000
 	precision = 3
 )
 
-// mostTallies bounds the histograms of a crowd, of 140 KiB each: up to so many
-// workers have one of their own, more share.
-const mostTallies = 64
+// maxTallies limits the number of histograms of a crowd, of 140 KiB each. Up to
+// that number each worker has its own; more workers share them.
+const maxTallies = 64
 
-// tally is one worker's part of an outcome, or that of some. It is safe for
+// tally is the part of an outcome of one worker or several. It is safe for
 // concurrent use.
 type tally struct {
 	mu            sync.Mutex
@@ -47,8 +47,8 @@ func (t *tally) done(d time.Duration) {
 	t.record(d)
 }
 
-// overdue keeps the latency of a unit that was due d ago and never sent: it
-// would have been at least that.
+// overdue records d as the latency of a unit that was due d ago and never sent,
+// as a lower bound.
 func (t *tally) overdue(d time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,8 +59,8 @@ func (t *tally) record(d time.Duration) {
 	_ = t.latency.RecordValue(min(max(d.Microseconds(), shortest), longest)) // within its range
 }
 
-// failed counts a unit that did not work out. That everything was given up
-// (ctx is cancelled) is not its fault.
+// failed counts a unit that failed. If ctx is cancelled it counts nothing,
+// because that caused the failure.
 func (t *tally) failed(ctx context.Context, err error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return
@@ -73,7 +73,7 @@ func (t *tally) failed(ctx context.Context, err error) {
 	}
 }
 
-// crowd are workers that do the same side by side.
+// crowd is a set of concurrent workers with the same work.
 type crowd struct {
 	workers int
 	tallies []*tally
@@ -87,17 +87,17 @@ func newCrowd(n int) crowd {
 	return c
 }
 
-// newSilentCrowd is one whose workers have no latencies.
+// newSilentCrowd returns a crowd without latencies.
 func newSilentCrowd(n int) crowd {
-	c := crowd{workers: n, tallies: make([]*tally, min(n, mostTallies))}
+	c := crowd{workers: n, tallies: make([]*tally, min(n, maxTallies))}
 	for i := range c.tallies {
 		c.tallies[i] = new(tally)
 	}
 	return c
 }
 
-// run runs all workers until each returns, and sums up. Summing up leaves the
-// tallies empty for the next run, whose start is so not kept waiting.
+// run runs all workers until each returns, and adds up the tallies. It leaves
+// them empty, so that the next run starts without delay.
 func (c crowd) run(ctx context.Context, work func(i int, t *tally)) Outcome {
 	start := time.Now()
 	var wg sync.WaitGroup

@@ -8,7 +8,7 @@ import (
 )
 
 // NewRequests opens connections over TLS and makes requests on them, as fast
-// as they are answered. One that breaks is opened anew.
+// as they are answered. A connection that breaks is reopened.
 func NewRequests(ctx context.Context, t Target, o RequestOptions) (Load, error) {
 	c := &client{Target: t}
 	if o.Streams > 0 {
@@ -32,8 +32,8 @@ type requests struct {
 
 func (r *requests) Close() { closeAll(r.sessions) }
 
-// open makes a session and has one request answered, so that a proxy has met
-// the server.
+// open makes a session and one request, so that a proxy has a connection to the
+// server.
 func (r *requests) open(ctx context.Context) (*session, error) {
 	s, err := r.client.session(ctx, r.cfg)
 	if err != nil {
@@ -91,7 +91,7 @@ func (r *requests) use(ctx, late context.Context, i int, t *tally) {
 }
 
 // NewVisits is a closed loop of connections over TLS, o.Conns at a time: a
-// handshake, one request, the end. A latency is from the start of connecting
+// handshake, one request, EOF. A latency is from the start of connecting
 // to the end of the stream. With Resume each session is resumed from the one
 // before it, and a full handshake is an error.
 func NewVisits(t Target, o RequestOptions) Load {
@@ -99,7 +99,7 @@ func NewVisits(t Target, o RequestOptions) Load {
 	v := &visits{client: c, opts: o, crowd: newCrowd(o.Conns), request: o.request(t.ServerName, field{"Connection", "close"})}
 	for range o.Conns {
 		cfg := c.tlsClient("http/1.1")
-		if o.Resume { // of a worker's own: a ticket is good for one connection (RFC 8446, appendix C.4)
+		if o.Resume { // for each worker: a ticket should be used only once (RFC 8446, appendix C.4)
 			cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 		}
 		v.workers = append(v.workers, visitor{cfg: cfg})
@@ -118,7 +118,7 @@ type visits struct {
 // visitor is one worker.
 type visitor struct {
 	cfg     *tls.Config
-	visited bool // and so has a session to resume
+	visited bool // it has a session to resume
 }
 
 func (v *visits) Close() {}
@@ -150,8 +150,8 @@ func (v *visits) visit(ctx context.Context, w *visitor) error {
 	if err := s.ask(v.request, v.opts.Response); err != nil {
 		return err
 	}
-	// The proxy ends first: ports of clients would otherwise have to wait for
-	// a minute.
+	// The proxy closes first; otherwise ports of clients would be in TIME_WAIT
+	// for a minute.
 	if err := wantEnd(s.in.R, make([]byte, 1), 0); err != nil {
 		return err
 	}

@@ -235,7 +235,7 @@ func TestFewHeldConnectionsAreAllPinged(t *testing.T) {
 // take longer than many a run.
 func TestManyWorkersShareHistograms(t *testing.T) {
 	c := newCrowd(8900)
-	if len(c.tallies) > mostTallies {
+	if len(c.tallies) > maxTallies {
 		t.Fatalf("%d histograms", len(c.tallies))
 	}
 	for range 2 { // the second starts from nothing

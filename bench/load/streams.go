@@ -23,7 +23,7 @@ func (d Direction) String() string { return [...]string{"down", "up"}[d] }
 // chunk is how much a stream reads or writes with one call.
 const chunk = 256 << 10
 
-// Streams are connections that carry as much as they can, all in one direction.
+// Streams are connections at full speed, all in one direction.
 type Streams struct {
 	client *client
 	start  start
@@ -34,9 +34,9 @@ type Streams struct {
 	moved  atomic.Int64
 }
 
-// NewStreams opens n streams; all flow when it returns, which a first byte from
-// each server says. taken tells how many bytes have arrived at the servers,
-// which only Up needs.
+// NewStreams opens n streams. It returns when a first byte from each server has
+// shown that the stream is established. taken returns how many bytes have
+// arrived at the servers; only Up needs it.
 func NewStreams(ctx context.Context, t Target, n int, dir Direction, taken func() (int64, error)) (*Streams, error) {
 	s := &Streams{client: &client{Target: t}, start: start{op: origin.Send, answer: 1}, dir: dir, taken: taken}
 	if dir == Up {
@@ -57,9 +57,9 @@ func NewStreams(ctx context.Context, t Target, n int, dir Direction, taken func(
 // Close ends the streams.
 func (s *Streams) Close() { closeAll(s.conns) }
 
-// Run moves bytes until ctx ends. Bytes are counted where they arrive, and only
-// those of this run. There are no latencies. A stream that breaks is opened
-// anew.
+// Run transfers bytes until ctx ends. Bytes are counted at the receiver, and
+// only those of this run. There are no latencies. A stream that breaks is
+// reopened.
 func (s *Streams) Run(ctx context.Context) (Outcome, error) {
 	before, err := s.taken()
 	if err != nil {

@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// Bounds of what a client waits for.
+// Limits of a client's waits.
 const (
 	dialTimeout = 5 * time.Second
 	ioTimeout   = 10 * time.Second
-	// endTimeout is how long a unit that is under way when a run ends may take
-	// to finish: a lost SYN is sent again after 1 and after 3 seconds (RFC 6298,
-	// section 2), and one that finishes thanks to that is slow, not failed.
+	// endTimeout is how long a unit in progress at the end of a run may take to
+	// finish: a lost SYN is sent again after 1 and after 3 seconds (RFC 6298,
+	// section 2), and a unit that succeeds after that is slow, not failed.
 	endTimeout = 4 * time.Second
-	// errorPause keeps a client whose connections are refused from spinning.
+	// errorPause is the pause after an error, so that a client whose
+	// connections are refused does not spin.
 	errorPause = 5 * time.Millisecond
 )
 
@@ -28,10 +29,10 @@ func endOf(ctx context.Context) time.Time {
 	return now
 }
 
-// graced lasts longer than ctx by endTimeout if ctx ends by its deadline, and
-// as long as ctx if that is cancelled. What begins within ctx is done within
-// the graced one, so that what a run's end finds under way counts: as slow if
-// it still finishes, as an error if not. The caller calls the function.
+// graced returns a context that ends endTimeout after the deadline of ctx, or
+// with ctx if ctx is cancelled. A unit that begins within ctx uses it, so that
+// units in progress at the end of a run are counted: as slow if they finish, as
+// errors if not. The caller must call the function.
 func graced(ctx context.Context) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	if end, ok := ctx.Deadline(); ok {
@@ -46,7 +47,7 @@ func graced(ctx context.Context) (context.Context, context.CancelFunc) {
 	return late, func() { stop(); cancel() }
 }
 
-// ioDeadline is when a client that begins to wait now gives up.
+// ioDeadline returns the deadline of a wait that begins now.
 func ioDeadline(ctx context.Context) time.Time {
 	bound := time.Now().Add(ioTimeout)
 	if end, ok := ctx.Deadline(); ok && end.Before(bound) {
@@ -55,10 +56,9 @@ func ioDeadline(ctx context.Context) time.Time {
 	return bound
 }
 
-// interrupt lets reads and writes of c fail once ctx ends, and not before. It
-// sets no deadline for each, which would cost more than the message. The
-// caller calls release before c is used otherwise: then nothing of ctx reaches
-// it any more.
+// interrupt makes reads and writes of c fail when ctx ends. It sets no deadline
+// for each of them, which would cost more than the message. The caller must call
+// release before it uses c for anything else; after that ctx does not affect c.
 func interrupt(ctx context.Context, c net.Conn) (release func()) {
 	_ = c.SetDeadline(time.Time{})
 	done := make(chan struct{})
@@ -73,7 +73,7 @@ func interrupt(ctx context.Context, c net.Conn) (release func()) {
 	}
 }
 
-// pacer waits for one time after another with one timer. It belongs to one
+// pacer waits for a sequence of times with one timer. It must be used by one
 // goroutine.
 type pacer struct{ timer *time.Timer }
 
@@ -81,8 +81,8 @@ func newPacer() pacer { return pacer{time.NewTimer(0)} }
 
 func (p pacer) stop() { p.timer.Stop() }
 
-// until waits for due, not at all if that is past, and reports whether ctx is
-// not over.
+// until waits until due, or returns at once if due has passed. It reports false
+// if ctx has ended.
 func (p pacer) until(ctx context.Context, due time.Time) bool {
 	wait := time.Until(due)
 	if wait <= 0 {

@@ -7,7 +7,7 @@ import (
 )
 
 // HoldWebSockets opens n WebSockets over TLS and exchanges one message on each.
-// Messages are no frames: neither a proxy nor the servers look at them.
+// Messages are not WebSocket frames: neither a proxy nor the servers parse them.
 func HoldWebSockets(ctx context.Context, t Target, n int, o RequestOptions) (*Held, error) {
 	c := &client{Target: t}
 	handshake := head("GET /api/v4/websocket", t.ServerName, append(o.fields(),

@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// config is what the templates of a peer's files are executed with.
+// config is the data for the templates of a peer's files.
 type config struct {
 	Setup            // Workers is never 0
 	Listen    string // ip:port
-	ListenTLS string // ip:port for EndedName; where it is Listen's, one port has both
-	Dir       string // the peer's own folder, where it is started
+	ListenTLS string // ip:port for EndedName; may be equal to Listen
+	Dir       string // the peer's own folder, in which it is started
 	FDs       int    // descriptors that the peer may have
-	User      string // whom a program that leaves root should become; "": it cannot
-	Packaged  bool   // the program is the distribution's own
+	User      string // the user to which a program started as root should change; "" if it must not
+	Packaged  bool   // the program is from the distribution's package
 }
 
-// Names are all names that there is a route for.
+// Names returns all names with a route.
 func (c config) Names() []string {
 	names := make([]string, 0, c.Routes+1)
 	names = append(names, ServerName)
@@ -43,8 +43,8 @@ var notations = template.FuncMap{
 	"port":    func(addr string) string { _, p, _ := net.SplitHostPort(addr); return p },
 }
 
-// outputFile is where what the peer prints goes. It is there before the peer
-// starts, to be given away with the rest.
+// outputFile is the file for the peer's output. It is created before the peer
+// starts, so that its owner is changed with the other files.
 const outputFile = "output"
 
 // writeFiles writes the peer's files into its folder.

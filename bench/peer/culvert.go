@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// culvertConfig lifts the limit of unfinished hellos of one client address:
-// all load comes from a few addresses, and no other peer has such a limit.
+// culvertConfig removes the limit of waiting hellos per client address: all load
+// comes from a few addresses, and no other peer has such a limit.
 const culvertConfig = `loops: {{.Workers}}
 listeners:
   - address: "{{.Listen}}"
@@ -55,20 +55,20 @@ log: {access: off}
 limits: {hello_per_prefix: off}
 `
 
-// reloadCulvert returns when the log says how the reload went.
+// reloadCulvert returns when the log has the result of the reload.
 func reloadCulvert(ctx context.Context, _ *Running, p *process) error {
 	const done, failed = `msg=reloaded`, `msg="not reloaded`
 	before, beforeFailed := p.printed(done), p.printed(failed)
 	p.signal(syscall.SIGHUP)
 	return p.await(ctx, func() (bool, error) {
 		if p.printed(failed) > beforeFailed {
-			return false, errors.New("it was refused" + p.said())
+			return false, errors.New("it was refused" + p.output())
 		}
 		return p.printed(done) > before, nil
 	})
 }
 
-// printed counts what the process has printed.
+// printed counts occurrences in the output of the process.
 func (p *process) printed(part string) int {
 	text, err := os.ReadFile(p.log)
 	if err != nil {

@@ -5,8 +5,7 @@ import (
 	"syscall"
 )
 
-// envoy keeps half-closed connections whatever the setup says. It balances on
-// a ring of its own.
+// envoy always keeps half-closed connections. It balances on a ring of its own.
 func envoy() Peer {
 	return Peer{
 		Name: "envoy", Binary: "envoy", Optional: true, Install: "see https://www.envoyproxy.io/docs/envoy/latest/start/install",
@@ -19,8 +18,8 @@ func envoy() Peer {
 	}
 }
 
-// envoyConfig lifts the cluster's circuit breakers, which allow 1024
-// connections by default. Socket options: SOL_SOCKET SO_KEEPALIVE, and
+// envoyConfig raises the limits of the cluster's circuit breakers, which allow
+// 1024 connections by default. Socket options: SOL_SOCKET SO_KEEPALIVE, and
 // IPPROTO_TCP TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT.
 const envoyConfig = `static_resources:
   listeners:

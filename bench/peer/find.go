@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// versionTimeout bounds how long a program may take to tell its version.
+// versionTimeout bounds how long a program may take to print its version.
 const versionTimeout = 5 * time.Second
 
-// Find says whether the peer's program is there, and if not what to do.
+// Find returns an error with advice if the peer's program is not installed.
 func (p Peer) Find() error {
 	if _, err := p.look(); err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
@@ -20,8 +20,8 @@ func (p Peer) Find() error {
 	return nil
 }
 
-// look returns the program's absolute path, since it is started in a folder
-// of its own.
+// look returns the program's absolute path, because the program is started in
+// another folder.
 func (p Peer) look() (string, error) {
 	if p.Binary == "" {
 		return "", nil
@@ -36,7 +36,7 @@ func (p Peer) look() (string, error) {
 	return path, nil
 }
 
-// Version asks the program for its version, "" when it does not tell.
+// Version returns the version that the program prints, "" if it prints none.
 func (p Peer) Version(ctx context.Context) string {
 	path, err := p.look()
 	if err != nil || p.versionArgs == nil {
@@ -46,7 +46,7 @@ func (p Peer) Version(ctx context.Context) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, p.versionArgs...)
 	cmd.WaitDelay = time.Second
-	out, _ := cmd.CombinedOutput() // some tell it beside a status of 1
+	out, _ := cmd.CombinedOutput() // some programs print it and exit with status 1
 	if m := regexp.MustCompile(p.version).FindSubmatch(out); m != nil {
 		return string(m[1])
 	}

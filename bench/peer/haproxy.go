@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// haproxy reads the first record of a hello only. A server that refuses is
-// left at once (redispatch 1), as by the others: without the number HAProxy
-// waits a second and asks the same one again.
+// haproxy reads only the first record of a hello. After a refusal it tries
+// another server at once (redispatch 1), as the others do; without the number
+// HAProxy waits a second and tries the same server again.
 func haproxy() Peer {
 	return Peer{
 		Name: "haproxy", Binary: "haproxy", apart: true, Install: "apt-get install haproxy",
@@ -60,7 +60,7 @@ backend servers
 {{- end}}
 {{if .HTTP}}` + haproxyHTTP + `{{end}}`
 
-// haproxyHTTP lets the client choose among the ciphers, as the others do.
+// haproxyHTTP uses the client's order of ciphers, as the others do.
 const haproxyHTTP = `frontend apps
 	mode http
 	bind {{.ListenTLS}} ssl crt ` + bothFile + ` alpn h2,http/1.1 ssl-min-ver TLSv1.2 prefer-client-ciphers
@@ -86,18 +86,18 @@ backend apps
 const haproxyRoutes = `{{range .Names}}{{.}} servers
 {{end}}`
 
-// MaxConn and MaxPipes share out the descriptors: a connection takes two and a
-// pipe two, and some are left for the listener, the threads and the log.
-// HAProxy's own share is a pipe for four connections, which would let it carry
-// fewer connections than the others.
+// MaxConn and MaxPipes divide the descriptors: a connection takes two and a pipe
+// two, and some are left for the listener, the threads and the log. HAProxy's
+// default is one pipe for four connections, with which it could carry fewer
+// connections than the others.
 func (c config) MaxConn() int { return c.FDs * 9 / 20 }
 
-// MaxPipes is how many directions can be spliced at a time.
+// MaxPipes is how many directions can be spliced concurrently.
 func (c config) MaxPipes() int { return c.FDs / 25 }
 
 // reloadHAProxy starts a new process, which takes over the listening socket
-// from the old one (-x) and then tells it to finish (-sf), as HAProxy's own
-// service does. It returns when the new one serves and the old one has stopped
+// from the old one (-x) and then makes it finish (-sf), as HAProxy's own service
+// unit does. It returns when the new process serves and the old one has stopped
 // listening.
 func reloadHAProxy(ctx context.Context, r *Running, old *process) error {
 	p, err := r.launch("-x", "haproxy.sock", "-sf", strconv.Itoa(old.pid()))

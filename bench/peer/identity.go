@@ -17,16 +17,16 @@ import (
 // Secret is the pre-auth secret that requests for EndedName must have.
 const Secret = "3b1f8ac2d94e4f0fa6c17d52e88b90e4"
 
-// The files of a peer that ends TLS.
+// The files of a peer that terminates TLS.
 const (
 	certificateFile = "apps.crt"
 	keyFile         = "apps.key"
-	bothFile        = "apps.pem" // as HAProxy wants them
+	bothFile        = "apps.pem" // certificate and key in one file, for HAProxy
 	secretFile      = "preauth"
 )
 
-// writeIdentity writes a certificate made now, of P-256 and signed by itself,
-// its key, and the secret.
+// writeIdentity writes a new self-signed P-256 certificate, its key, and the
+// secret.
 func writeIdentity(dir string) error {
 	certificate, key, err := makeIdentity()
 	if err != nil {

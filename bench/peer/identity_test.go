@@ -29,13 +29,13 @@ func httpServer(t *testing.T) (addr string, requests <-chan served) {
 // visit asks for / over TLS and HTTP/1.1.
 func visit(t *testing.T, addr, secret string) *http.Response {
 	t.Helper()
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: patience}, Config: &tls.Config{ServerName: EndedName, InsecureSkipVerify: true}}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: waitLimit}, Config: &tls.Config{ServerName: EndedName, InsecureSkipVerify: true}}
 	c, err := d.DialContext(t.Context(), "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+EndedName+"/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -75,8 +75,8 @@ func TestTLSEndsForThoseWithTheSecret(t *testing.T) {
 			t.Errorf("%d requests more came to the server", n)
 		}
 		open(t, r.Addr) // the other name still passes
-		if said := r.generations[0].said(); said != "" && p.Name != "culvert" {
-			t.Errorf("it says%s", said)
+		if out := r.generations[0].output(); out != "" && p.Name != "culvert" {
+			t.Errorf("it prints%s", out)
 		}
 	})
 }

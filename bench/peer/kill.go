@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// endAll ends processes and all their descendants and waits until they are
-// gone: with SIGTERM, so that a main process collects its workers, and after
-// stopGrace with SIGKILL.
+// endAll ends processes and all their descendants and waits until they have
+// ended. It sends SIGTERM, so that a main process waits for its workers, and
+// after stopGrace SIGKILL.
 func endAll(ps []*process) {
 	for _, p := range ps {
 		p.signalGroup(syscall.SIGTERM)
@@ -24,9 +24,8 @@ func endAll(ps []*process) {
 	}
 }
 
-// collect waits for the process, and ends what is left of its group. The
-// number of the group may be given to another one later, so nothing is sent to
-// it after that.
+// collect waits for the process, and ends the rest of its group. It sends
+// nothing to the group after that, because the kernel may reuse its number.
 func (p *process) collect() {
 	p.err = p.cmd.Wait()
 	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
@@ -34,14 +33,14 @@ func (p *process) collect() {
 	close(p.ended)
 }
 
-// signalGroup is for the process and all its descendants.
+// signalGroup sends a signal to the process and all its descendants.
 func (p *process) signalGroup(s syscall.Signal) {
 	if p.alive() {
 		_ = syscall.Kill(-p.pid(), s)
 	}
 }
 
-// awaitGroup waits until whoever inherited the descendants has collected
+// awaitGroup waits until the process that inherited the descendants has reaped
 // them, which the first process of some containers never does.
 func (p *process) awaitGroup() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)

@@ -14,13 +14,12 @@ import (
 	"syscall"
 )
 
-// firstPort is where the peers' ports begin; those of the servers behind them
-// are below.
+// firstPort is the lowest port of peers; the ports of the servers are below it.
 const firstPort = 25000
 
-// freeAddr is a loopback address on which nobody listens now. Its port is
-// below those that connections are made from, so that none of them takes it,
-// and chosen at random, so that two runs seldom meet.
+// freeAddr returns a loopback address on which no process listens now. Its port
+// is below the ephemeral ports, so that no connection uses it, and random, so
+// that two runs seldom choose the same one.
 func freeAddr() (string, error) {
 	low, high := portRange(firstEphemeral())
 	for range 1000 {
@@ -32,7 +31,7 @@ func freeAddr() (string, error) {
 	return "", fmt.Errorf("no free port from %d to %d", low, high-1)
 }
 
-// portRange keeps below the ephemeral ports where those leave room.
+// portRange returns ports below the ephemeral ones, if there are enough of them.
 func portRange(ephemeral int) (low, high int) {
 	switch {
 	case ephemeral >= firstPort+100:
@@ -51,7 +50,7 @@ func firstEphemeral() int {
 	return low
 }
 
-// taken says whether the address cannot be listened on.
+// taken reports whether listening on the address fails.
 func taken(addr string) bool {
 	ln, err := net.Listen("tcp", addr)
 	if err == nil {
@@ -83,7 +82,7 @@ func listeningIn(r io.Reader, addr string) (map[string]bool, error) {
 	want := fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), ap.Port())
 	inodes := make(map[string]bool)
 	s := bufio.NewScanner(r)
-	s.Scan() // headings
+	s.Scan() // skip the headings
 	for s.Scan() {
 		f := strings.Fields(s.Text())
 		if len(f) < 10 || f[3] != "0A" {
@@ -96,9 +95,9 @@ func listeningIn(r io.Reader, addr string) (map[string]bool, error) {
 	return inodes, s.Err()
 }
 
-// owns says whether the process has one of the sockets open. Descriptors are
-// read from the lowest, where listeners are: a process that has one is
-// recognised quickly, however many connections it carries.
+// owns reports whether the process has one of the sockets open. It reads
+// descriptors from the lowest, because listeners have low ones: it is fast for a
+// process with a listener, however many connections the process has.
 func owns(pid int, inodes map[string]bool) bool {
 	if len(inodes) == 0 {
 		return false

@@ -21,9 +21,9 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must happen soon. Only a test
+// waitLimit is how long a test waits for what must happen soon. Only a test
 // that fails waits for it.
-const patience = 20 * time.Second
+const waitLimit = 20 * time.Second
 
 // TestMain lets the test binary be the relay, and other programs that the
 // tests start.
@@ -227,7 +227,7 @@ type client struct {
 }
 
 func (c client) echo(b []byte) error {
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(waitLimit))
 	if _, err := c.Write(b); err != nil {
 		return err
 	}
@@ -274,7 +274,7 @@ func open(t *testing.T, addr string) client {
 // gone waits until the processes are not even zombies.
 func gone(t *testing.T, pids []int) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(waitLimit); ; time.Sleep(time.Millisecond) {
 		var left []int
 		for _, pid := range pids {
 			if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err == nil {

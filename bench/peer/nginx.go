@@ -11,8 +11,8 @@ import (
 	"culvert/bench/measure"
 )
 
-// nginx counts a server's failures for itself: after one it leaves the server
-// alone for 10 s (max_fails, fail_timeout), which is its default and kept.
+// nginx counts the failures of a server: after one failure it does not use the
+// server for 10 s (max_fails, fail_timeout). This default is not changed.
 func nginx() Peer {
 	return Peer{
 		Name: "nginx", Binary: "nginx", apart: true, Install: "apt-get install nginx libnginx-mod-stream",
@@ -26,8 +26,8 @@ func nginx() Peer {
 	}
 }
 
-// nginxConfig logs only what keeps it from working: a server that refuses is
-// part of the work. One worker can carry everything. The keepalive to the
+// nginxConfig logs only severe errors, because servers that refuse are part of
+// the workload. One worker can carry all connections. The keepalive to the
 // servers has the system's times.
 const nginxConfig = `{{with .StreamModule}}load_module {{.}};
 {{end}}{{with .User}}user {{.}};
@@ -66,11 +66,11 @@ stream {
 }
 {{if .HTTP}}` + nginxHTTP + `{{end}}`
 
-// nginxHTTP is the proxy of Mattermost's guide, but for its cache: the values
-// of its buffers, timeouts and limits, and its two locations. The secret is
-// asked for as other guides do it, by a map. Bodies of requests are collected
-// before a server gets them, which is nginx's default and the guide's. A
-// connection may have as many requests as it likes: with the default of 1,000
+// nginxHTTP is the configuration of Mattermost's guide, without its cache: its
+// buffers, timeouts and limits, and its two locations. The secret is checked
+// with a map, as in other guides. Bodies of requests are buffered before they
+// are sent to a server, which is the default of nginx and of the guide. The
+// number of requests of a connection is not limited: with the default of 1,000
 // handshakes would be part of every request's cost.
 const nginxHTTP = `http {
 	access_log off;
@@ -142,8 +142,8 @@ const nginxHTTP = `http {
 }
 `
 
-// StreamModule is where Debian's package puts nginx's stream module; empty
-// where nginx has it built in. Another build would refuse Debian's.
+// StreamModule is the path of nginx's stream module in Debian's package; empty if
+// nginx has it built in. Another build would not load Debian's module.
 func (c config) StreamModule() string {
 	const path = "/usr/lib/nginx/modules/ngx_stream_module.so"
 	if !c.Packaged {
@@ -155,8 +155,8 @@ func (c config) StreamModule() string {
 	return path
 }
 
-// MapSize is buckets enough for names to be found at once. With too few nginx
-// warns, and starts with longer buckets.
+// MapSize is a number of buckets with which names are found directly. With too
+// few of them nginx logs a warning and uses longer buckets.
 func (c config) MapSize() int { return max(2048, 2*(c.Routes+1)) }
 
 // reloadNginx returns when new workers serve and the old ones have stopped
@@ -178,8 +178,8 @@ func reloadNginx(ctx context.Context, r *Running, p *process) error {
 	})
 }
 
-// leavingNginx says whether a worker accepts no more. It tells so in its
-// title, which it sets before it closes its listeners.
+// leavingNginx reports whether a worker is shutting down. nginx sets the
+// worker's process title accordingly, before it closes its listeners.
 func leavingNginx(pid int) bool {
 	title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err != nil || len(title) == 0 || strings.Contains(string(title), "shutting down")

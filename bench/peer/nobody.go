@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// becomeNobody makes what is in the peer's folder nobody's, and has its
-// processes run as nobody. The program is copied there if nobody could not
-// run it where it is.
+// becomeNobody changes the owner of the files in the peer's folder to the user
+// nobody, and makes the peer's processes run as that user. It copies the program
+// into the folder if that user may not execute it in its place.
 func (r *Running) becomeNobody(dir string) error {
 	if err := letIn(dir); err != nil {
 		return err
@@ -33,8 +33,8 @@ func (r *Running) becomeNobody(dir string) error {
 	})
 }
 
-// nobody has no groups but its own. Where it has no entry it is 65534, the
-// kernel's overflowuid.
+// nobody returns the credentials of the user nobody, without supplementary
+// groups. If the user has no entry it is 65534, the kernel's overflowuid.
 func nobody() *syscall.Credential {
 	c := &syscall.Credential{Uid: 65534, Gid: 65534}
 	u, err := user.Lookup("nobody")
@@ -49,22 +49,22 @@ func nobody() *syscall.Credential {
 	return c
 }
 
-// letIn makes dir itself searchable for everybody; above it nothing is
-// changed.
+// letIn makes dir itself searchable for all users. It does not change the
+// folders above.
 func letIn(dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil {
 		err = os.Chmod(dir, info.Mode().Perm()|0o001)
 	}
-	if err == nil && !everybodyEnters(dir) {
-		err = fmt.Errorf("nobody cannot enter %s; choose a folder below %s", dir, os.TempDir())
+	if err == nil && !isSearchable(dir) {
+		err = fmt.Errorf("the user nobody cannot access %s; choose a folder below %s", dir, os.TempDir())
 	}
 	return err
 }
 
-// everybodyEnters says whether all folders on the way to and including dir
-// are searchable for others.
-func everybodyEnters(dir string) bool {
+// isSearchable reports whether dir and all folders above it are searchable for
+// other users.
+func isSearchable(dir string) bool {
 	dir, err := filepath.Abs(dir)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
@@ -88,7 +88,7 @@ func everybodyRuns(program string) bool {
 		return false
 	}
 	info, err := os.Stat(path)
-	return err == nil && info.Mode()&0o005 == 0o005 && everybodyEnters(filepath.Dir(path))
+	return err == nil && info.Mode()&0o005 == 0o005 && isSearchable(filepath.Dir(path))
 }
 
 func copyProgram(to, from string) error {

@@ -82,8 +82,8 @@ func TestHundredThousandRoutes(t *testing.T) {
 		begun := time.Now()
 		r := begin(t, p, Setup{Servers: []string{server}, Routes: n})
 		t.Logf("started in %v", time.Since(begun))
-		if said := r.generations[0].said(); strings.Contains(strings.ToLower(said), "warn") {
-			t.Errorf("it warns%s", said)
+		if out := r.generations[0].output(); strings.Contains(strings.ToLower(out), "warn") {
+			t.Errorf("it prints a warning%s", out)
 		}
 		for _, name := range []string{ServerName, RouteName(0), RouteName(n - 1), strings.ToUpper(RouteName(n / 2))} {
 			c, err := dial(r.Addr, hello(t, name), 0)
@@ -175,7 +175,7 @@ func TestReloadInOneProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "nonsense") {
-			t.Errorf("got %v, want what culvert said", err)
+			t.Errorf("got %v, want culvert's message", err)
 		}
 	})
 }
@@ -198,7 +198,7 @@ func TestReloadOfBrokenFileKeepsServing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := r.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "nonsense") {
-			t.Errorf("got %v, want what HAProxy said", err)
+			t.Errorf("got %v, want HAProxy's message", err)
 		}
 		open(t, r.Addr).Close()
 		if err := p.writeFiles(r.config); err != nil {
@@ -286,7 +286,7 @@ func TestPeersEndWithTheHarness(t *testing.T) {
 
 func TestUnprivileged(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to become nobody")
+		t.Skip("needs root to run as user nobody")
 	}
 	server := echoServer(t)
 	forEach(t, started, func(t *testing.T, p Peer) {
@@ -316,14 +316,14 @@ func TestUnprivileged(t *testing.T) {
 
 func TestFolderThatNobodyEntersIsSaid(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to become nobody")
+		t.Skip("needs root to run as user nobody")
 	}
 	dir := filepath.Join(t.TempDir(), "below") // what t.TempDir is in is closed
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	_, err := peers(t, "relay")[0].Start(t.Context(), Setup{Servers: []string{"127.0.0.1:1"}, Unprivileged: true}, dir)
-	if err == nil || !strings.Contains(err.Error(), "nobody cannot enter") {
+	if err == nil || !strings.Contains(err.Error(), "the user nobody cannot access") {
 		t.Errorf("got %v", err)
 	}
 }

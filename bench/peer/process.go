@@ -14,9 +14,9 @@ import (
 
 const (
 	startTimeout = 10 * time.Second     // for a process to serve, or an old one to stop
-	pollInterval = 5 * time.Millisecond // between two looks at either
+	pollInterval = 5 * time.Millisecond // between two checks of either
 	stopGrace    = time.Second          // from SIGTERM to SIGKILL
-	saidBytes    = 4 << 10              // of a process's last output, kept for errors
+	outputBytes  = 4 << 10              // of a process's last output in errors
 )
 
 // process is a started program and its descendants, which are one process
@@ -25,14 +25,14 @@ const (
 type process struct {
 	cmd   *exec.Cmd
 	log   string        // the file that it prints to
-	from  int64         // where in it its own output begins
+	from  int64         // offset in it at which this process's output begins
 	ended chan struct{} // closed once it and its descendants are gone
 	err   error         // how it ended; valid once ended is closed
 }
 
 // startProcess starts cmd in its own group, so that an interrupt of the
-// terminal does not reach it; it gets SIGTERM when the thread that started it
-// dies, which in a Go program is when the program does.
+// terminal does not reach it. It gets SIGTERM when the thread that started it
+// ends, which in a Go program is when the program ends.
 func startProcess(cmd *exec.Cmd, path string) (*process, error) {
 	log, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -62,8 +62,8 @@ func (p *process) alive() bool {
 	}
 }
 
-// signal is for the process alone, not for its descendants. One that has
-// ended gets none.
+// signal sends a signal to the process alone, not to its descendants. It does
+// nothing if the process has ended.
 func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
 // await polls ready until it is true. It fails when the process ends, when
@@ -74,9 +74,9 @@ func (p *process) await(ctx context.Context, ready func() (bool, error)) error {
 	case err == nil || ctx.Err() != nil:
 		return err
 	case errors.Is(err, errEnded):
-		return fmt.Errorf("ended too early (%v)%s", p.state(), p.said())
+		return fmt.Errorf("ended too early (%v)%s", p.state(), p.output())
 	}
-	return fmt.Errorf("%w%s", err, p.said())
+	return fmt.Errorf("%w%s", err, p.output())
 }
 
 func (p *process) state() string {
@@ -86,21 +86,21 @@ func (p *process) state() string {
 	return p.err.Error()
 }
 
-// said is the end of what the process printed, as one line.
-func (p *process) said() string {
+// output returns the end of the process's output as one line.
+func (p *process) output() string {
 	f, err := os.Open(p.log)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
 	size, _ := f.Seek(0, io.SeekEnd)
-	b := make([]byte, max(0, min(size-p.from, saidBytes)))
+	b := make([]byte, max(0, min(size-p.from, outputBytes)))
 	n, _ := f.ReadAt(b, size-int64(len(b)))
 	return lastLines(string(b[:n]), 3)
 }
 
-// lastLines joins the last lines that differ, and leads them in with a colon.
-// HAProxy's very last line says only that there was an error.
+// lastLines joins the last different lines, after a colon. HAProxy's last line
+// states only that there was an error.
 func lastLines(s string, most int) string {
 	var lines []string
 	for line := range strings.Lines(s) {

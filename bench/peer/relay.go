@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// relayPeer is the plain Go relay, which the program at self is when it is
-// started as `self relay`.
+// relayPeer is the plain Go relay. It is the program at self, started as
+// `self relay`.
 func relayPeer(self string) Peer {
 	return Peer{
 		Name: "relay", Binary: self, Install: "make build",
@@ -33,23 +33,23 @@ func relayPeer(self string) Peer {
 	}
 }
 
-// relay is what one writes in Go without thinking of speed: a goroutine for a
-// direction, io.Copy. It reads no hello: the client's address picks the
-// server. A connection takes up to six descriptors, since io.Copy holds a pipe
-// for each direction while it waits, so it carries a third of the others'
-// connections.
+// relay is a simple relay in Go without optimisations: one goroutine for each
+// direction, and io.Copy. It reads no hello: the client's address picks the
+// server. A connection takes up to six descriptors, because io.Copy holds a pipe
+// for each direction while it waits, so the relay carries a third of the
+// connections of the others.
 type relay struct {
 	servers   []string
 	halfClose bool
 	dialer    net.Dialer
 }
 
-// keepalive is what all peers use.
+// keepalive is the configuration of all peers.
 func keepalive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 }
 
-// relayTries is how many servers a connection is tried with.
+// relayTries is how many servers are tried for a connection.
 const relayTries = 3
 
 // RelayCommand is the relay as a command: it reads the flags -listen, -servers,
@@ -60,7 +60,7 @@ func RelayCommand(args []string) error {
 	listen := flags.String("listen", "", "`address` to serve")
 	servers := flags.String("servers", "", "comma-separated `addresses` of the servers")
 	r := &relay{dialer: net.Dialer{KeepAliveConfig: keepalive()}}
-	flags.BoolVar(&r.halfClose, "half-close", true, "keep a connection whose one side has ended")
+	flags.BoolVar(&r.halfClose, "half-close", true, "keep half-closed connections open")
 	flags.DurationVar(&r.dialer.Timeout, "connect-timeout", 0, "longest wait for a server to accept; 0: the kernel's")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (r *relay) run(ctx context.Context, listen string) error {
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
-		if err != nil { // out of descriptors: some may be free soon
+		if err != nil { // such as out of descriptors, which may become free
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
@@ -121,9 +121,8 @@ func (r *relay) dial(client net.IP) (c *net.TCPConn, err error) {
 	return nil, err
 }
 
-// copy moves one direction until it ends; Go splices by itself. An error ends
-// both directions, and so does an orderly end where half-closed connections
-// are not kept.
+// copy copies one direction until it ends; io.Copy splices. An error ends both
+// directions, and so does EOF unless half-closed connections are kept.
 func (r *relay) copy(dst, src *net.TCPConn) {
 	if _, err := io.Copy(dst, src); err != nil || !r.halfClose {
 		dst.Close()

@@ -7,7 +7,7 @@ import (
 
 // Reload makes the peer read its configuration again, without a gap and
 // without cutting connections, and returns when the new configuration serves.
-// It returns ErrNoReload where the peer cannot.
+// It returns ErrNoReload if the peer does not support that.
 func (r *Running) Reload(ctx context.Context) error {
 	if r.peer.reload == nil {
 		return fmt.Errorf("%s: %w", r.Name, ErrNoReload)
@@ -24,11 +24,11 @@ func (r *Running) Reload(ctx context.Context) error {
 	return nil
 }
 
-// Restart asks the peer to finish the connections it has and to accept no
-// more, and starts another one on the same address as soon as nobody listens
-// there. It returns when that one serves; the old one stays until its
-// connections have ended. The relay, Envoy, Traefik and sniproxy cut theirs.
-// It returns ErrNoProcess where nothing was started.
+// Restart makes the peer finish its connections and accept no more, and starts
+// another process on the same address as soon as the old one does not listen any
+// more. It returns when the new process serves; the old one stays until its
+// connections have ended. The relay, Envoy, Traefik and sniproxy close theirs.
+// It returns ErrNoProcess if nothing was started.
 func (r *Running) Restart(ctx context.Context) error {
 	if r.peer.Binary == "" {
 		return fmt.Errorf("%s: %w", r.Name, ErrNoProcess)

@@ -17,8 +17,8 @@ import (
 type Running struct {
 	Name string
 	Addr string // ip:port that it serves, the same after a reload or restart
-	// TLSAddr is where TLS for EndedName ends. It is Addr where a peer tells
-	// connections apart by their names whatever becomes of them.
+	// TLSAddr is the ip:port for EndedName. It is equal to Addr if the peer
+	// can terminate TLS and pass it through on one port.
 	TLSAddr string
 
 	peer   Peer
@@ -33,9 +33,9 @@ type Running struct {
 	stopped     bool
 }
 
-// PIDs are the processes of the peer as they are now, including those of an
-// earlier generation that still serve old connections. There are none where
-// nothing was started.
+// PIDs returns the present processes of the peer, including those of an earlier
+// generation that still serve old connections. There are none if nothing was
+// started.
 func (r *Running) PIDs() []int {
 	var pids []int
 	for _, p := range r.living() {
@@ -45,8 +45,8 @@ func (r *Running) PIDs() []int {
 }
 
 // Stop ends all processes of the peer, waits for them and removes its folder.
-// It is quick without connections, and takes about a second where the peer
-// would rather wait for them. More calls do nothing.
+// It is fast without connections, and takes about a second if the peer waits for
+// its connections. Further calls do nothing.
 func (r *Running) Stop() {
 	r.mu.Lock()
 	r.stopped = true
@@ -59,17 +59,17 @@ func (r *Running) Stop() {
 	}
 }
 
-// errStopped is for a reload or restart that Stop overtook.
+// errStopped is the error of a reload or restart after Stop.
 var errStopped = errors.New("was stopped")
 
-// living are the generations that have not ended.
+// living returns the generations that have not ended.
 func (r *Running) living() []*process {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(r.generations), func(p *process) bool { return !p.alive() })
 }
 
-// serving is the newest generation, nil when the peer was stopped.
+// serving returns the newest generation, nil if the peer was stopped.
 func (r *Running) serving() (*process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,7 +97,7 @@ func (r *Running) serve(ctx context.Context) error {
 	})
 }
 
-// launch starts one more process, which is the serving one from now on.
+// launch starts one more process, which becomes the serving one.
 func (r *Running) launch(extra ...string) (*process, error) {
 	cmd := exec.Command(r.binary, append(r.peer.args(r.config), extra...)...)
 	cmd.Dir = r.config.Dir

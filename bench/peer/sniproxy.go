@@ -2,8 +2,8 @@ package peer
 
 import "syscall"
 
-// sniproxy runs in one thread whatever the setup says, sends a name to one
-// server only, the first, and looks through its names one after the other.
+// sniproxy always runs in one thread, sends a name only to the first server, and
+// searches its names linearly.
 func sniproxy() Peer {
 	return Peer{
 		Name: "sniproxy", Binary: "sniproxy", Optional: true, Install: "apt-get install sniproxy",

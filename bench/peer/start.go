@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// startTries is how many ports are tried when somebody takes the one that was
-// free a moment ago.
+// startTries is how many ports are tried when another process has taken the port
+// that was found free.
 const startTries = 3
 
 // Start writes the peer's configuration into a new folder below dir, starts
@@ -17,9 +17,9 @@ const startTries = 3
 // it. It fails at once when the process ends, and after 10 s. ctx bounds the
 // start only. Nothing is left behind when Start fails.
 //
-// With Unprivileged, dir is made searchable for everybody. The soft limit of
+// With Unprivileged, dir is made searchable for all users. The soft limit of
 // descriptors is raised to the hard one, for this process and for what it
-// starts from now on: Go would hand down the lower one that it found.
+// starts from now on: Go would otherwise pass on the original, lower limit.
 func (p Peer) Start(ctx context.Context, s Setup, dir string) (*Running, error) {
 	r, err := p.start(ctx, s, dir, freeAddr)
 	if err != nil {
@@ -47,7 +47,7 @@ func (p Peer) start(ctx context.Context, s Setup, dir string, choose func() (str
 	}
 }
 
-// addresses are what a peer listens on, which may be one and the same.
+// addresses are those on which a peer listens; they may be equal.
 type addresses struct{ plain, tls string }
 
 func (p Peer) choose(s Setup, choose func() (string, error)) (at addresses, err error) {
@@ -63,7 +63,8 @@ func (p Peer) choose(s Setup, choose func() (string, error)) (at addresses, err 
 	return at, err
 }
 
-// Another starts the peer once more, with the same setup and files of its own.
+// Another starts a second instance of the peer, with the same setup and its own
+// files.
 func (r *Running) Another(ctx context.Context) (*Running, error) {
 	return r.peer.Start(ctx, r.config.Setup, filepath.Dir(r.config.Dir))
 }
@@ -111,7 +112,7 @@ func (p Peer) prepare(s Setup, dir string, at addresses) (r *Running, err error)
 	return r, err
 }
 
-// makeHome makes a folder that others can look into, whatever the umask.
+// makeHome makes a folder that other users can search, whatever the umask.
 func makeHome(dir, name string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -124,8 +125,8 @@ func makeHome(dir, name string) (string, error) {
 	return home, os.Chmod(home, 0o755)
 }
 
-// userToBe keeps a program that is started as root from becoming somebody
-// else: all peers are to run as the same user.
+// userToBe returns the user for config.User: a program that is started as root
+// must not change its user, because all peers must run as the same one.
 func userToBe(s Setup) string {
 	if os.Geteuid() == 0 && !s.Unprivileged {
 		return "root"
@@ -133,9 +134,9 @@ func userToBe(s Setup) string {
 	return ""
 }
 
-// mostFDs bounds what the peers are configured for: some set memory aside for
-// every descriptor, and no load on one machine needs more.
-const mostFDs = 1 << 17
+// maxFDs limits the descriptors for which peers are configured: some allocate
+// memory for every descriptor, and no load on one machine needs more.
+const maxFDs = 1 << 17
 
 // raiseLimit raises the soft limit of descriptors and returns how many a peer
 // is configured for.
@@ -145,5 +146,5 @@ func raiseLimit() (int, error) {
 		return 0, err
 	}
 	l.Cur = l.Max
-	return int(min(l.Max, mostFDs)), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+	return int(min(l.Max, maxFDs)), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
 }

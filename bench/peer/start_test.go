@@ -59,7 +59,7 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 		result <- err
 	}()
 	var pids []int
-	for end := time.Now().Add(patience); len(pids) < 2 && time.Now().Before(end); {
+	for end := time.Now().Add(waitLimit); len(pids) < 2 && time.Now().Before(end); {
 		pids = startedIn(dir)
 	}
 	cancel()
@@ -68,7 +68,7 @@ func TestCancelledStartLeavesNothing(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("Start goes on")
 	}
 	if len(pids) < 2 {

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// traefik has no hash of the client's address for TCP: it takes the servers in
-// turns. It does not try a second server, and keeps half-closed connections for
-// its terminationDelay, 100 ms.
+// traefik has no hash of the client's address for TCP and uses round robin. It
+// does not try a second server, and keeps half-closed connections for its
+// terminationDelay, 100 ms.
 func traefik() Peer {
 	return Peer{
 		Name: "traefik", Binary: "traefik", Optional: true, Install: "see https://doc.traefik.io/traefik/getting-started/install-traefik/",
