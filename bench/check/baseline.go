@@ -10,12 +10,12 @@ import (
 	"strconv"
 )
 
-// DefaultFactor is the allowed growth of a ratio unless the baseline says
-// otherwise. The machines are shared, and what a neighbour does to memory or
-// to a branch predictor hits a benchmark and its reference unequally.
+// DefaultFactor is the allowed growth of a ratio if the baseline has none. The
+// machines are shared, and the effects of other load on memory and branch
+// prediction differ between a benchmark and its reference.
 const DefaultFactor = 1.5
 
-// baseline is what the benchmarks cost when somebody last accepted it.
+// baseline is the accepted cost of the benchmarks.
 type baseline struct {
 	Arch       string  `json:"arch"` // GOARCH
 	CPU        string  `json:"cpu"`
@@ -33,7 +33,8 @@ type entry struct {
 	Factor    float64 `json:"factor,omitempty"`    // allowed growth of Ratio
 }
 
-// check tells whether an entry that somebody edited makes sense.
+// check returns an error if an entry, which may have been edited by hand, is
+// invalid.
 func (e *entry) check() error {
 	switch {
 	case e.Benchmark == "":
@@ -48,7 +49,7 @@ func (e *entry) check() error {
 	return nil
 }
 
-// readBaseline reads the file. An error of a missing one is fs.ErrNotExist.
+// readBaseline reads the file. The error for a missing file is fs.ErrNotExist.
 func readBaseline(file string) (*baseline, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -73,8 +74,8 @@ func readBaseline(file string) (*baseline, error) {
 	return base, nil
 }
 
-// write replaces the file, or leaves it as it was. A benchmark is a line, so
-// that a diff shows what changed.
+// write replaces the file atomically. Each benchmark is on one line, so that a
+// diff shows what changed.
 func (base *baseline) write(file string) error {
 	text := new(bytes.Buffer)
 	fmt.Fprintf(text, "{\n\"arch\": %s,\n\"cpu\": %s,\n\"benchmarks\": [", quoted(base.Arch), quoted(base.CPU))
@@ -110,8 +111,8 @@ func replace(file string, text []byte) error {
 	return os.Rename(tmp.Name(), file)
 }
 
-// accept returns a baseline of what was measured. Factors that somebody set
-// in old stay with their benchmarks.
+// accept returns a baseline with the measured figures. Factors set in old are
+// kept.
 func (o *output) accept(old *baseline) (*baseline, error) {
 	factors := map[name]float64{}
 	for _, e := range old.Benchmarks {
@@ -139,7 +140,7 @@ func (o *output) accept(old *baseline) (*baseline, error) {
 	return base, nil
 }
 
-// rounded keeps three digits: more would be noise in every diff.
+// rounded keeps three digits, because more would change in every diff.
 func rounded(v float64) float64 {
 	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64) // its own format
 	return v

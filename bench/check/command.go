@@ -14,7 +14,7 @@ const DefaultBaseline = "bench/check/baseline.json"
 const usage = `usage: go test -run '^$' -bench . -benchmem PACKAGE... | culvert-bench check [flags]
 
 Compares what benchmarks allocate, and their times relative to their
-references, with a baseline. Fails when something became dearer.
+references, with a baseline. Fails when something became more expensive.
 `
 
 // options are the command line.
@@ -25,12 +25,12 @@ type options struct {
 
 // Command is "culvert-bench check": it reads the output of go test -bench
 // from in, and compares it with a baseline or, with -update, makes that the
-// baseline. What it finds goes to out. The error is nil when all is well, and
-// flag.ErrHelp when only the usage was wanted.
+// baseline. The findings are written to out. The error is nil if there are none,
+// and flag.ErrHelp if only the usage was requested.
 //
-// Several rounds in one input, one go test after the other, are told apart by
-// nothing and need not be: the first figures of a benchmark belong to the
-// first of its reference, and so on.
+// The input may contain several rounds, the output of one go test after the
+// other: the first figures of a benchmark are compared with the first ones of its
+// reference, and so on.
 func Command(args []string, in io.Reader, out io.Writer) error {
 	opts, err := parseOptions(args, out)
 	if err != nil {
@@ -72,8 +72,7 @@ func parseOptions(args []string, out io.Writer) (*options, error) {
 	return opts, nil
 }
 
-// readMeasured reads a successful run. Of any other one it prints why it
-// failed.
+// readMeasured reads a successful run. For a failed run it prints the reason.
 func readMeasured(in io.Reader, out io.Writer) (*output, error) {
 	o, err := readOutput(in, func(line string) { fmt.Fprintln(out, line) })
 	switch {
@@ -87,7 +86,7 @@ func readMeasured(in io.Reader, out io.Writer) (*output, error) {
 	return o, nil
 }
 
-// update makes what was measured the baseline, and says what that changes.
+// update writes the measured figures as the baseline, and prints the changes.
 func (o *output) update(old *baseline, file string, out io.Writer) error {
 	base, err := o.accept(old)
 	if err != nil {

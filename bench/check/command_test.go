@@ -33,15 +33,15 @@ func TestWhatWasAcceptedPassesAndWhatIsWorseFails(t *testing.T) {
 			"accepted: culvert/sniff BenchmarkParse/517: measured, but not in the baseline\n" + file + ": 1 benchmarks\n", ""},
 		{"the same", twoRounds, nil, "1 benchmarks cost no more than the baseline allows\n", ""},
 		{"slower", slower, nil, "WORSE: culvert/sniff BenchmarkParse/517: takes 1.74 of BenchmarkParse/reference (1.58 to 1.9 in 2 rounds), " +
-			"the baseline says 0.375 and allows 0.562 (factor 1.5)\n" + advice, "1 figures are not what the baseline allows"},
+			"the baseline has 0.375 and allows 0.562 (factor 1.5)\n" + advice, "1 figures are not what the baseline allows"},
 		{"slower elsewhere", elsewhere, nil, "WORSE: culvert/sniff BenchmarkParse/517: takes 1.74 of BenchmarkParse/reference (1.58 to 1.9 in 2 rounds), " +
-			"the baseline says 0.375 and allows 0.562 (factor 1.5)\n" +
+			"the baseline has 0.375 and allows 0.562 (factor 1.5)\n" +
 			"The baseline comes from another machine (amd64, Some CPU @ 3.00GHz; this is amd64, Other CPU @ 3.00GHz): ratios may differ.\n" +
 			advice, "1 figures are not what the baseline allows"},
 		{"faster", faster, nil, "better: culvert/sniff BenchmarkParse/517: takes 0.0917 of BenchmarkParse/reference (0.0833 to 0.1 in 2 rounds), " +
-			"the baseline says 0.375 and allows 0.562 (factor 1.5)\n" + advice + "1 benchmarks cost no more than the baseline allows\n", ""},
+			"the baseline has 0.375 and allows 0.562 (factor 1.5)\n" + advice + "1 benchmarks cost no more than the baseline allows\n", ""},
 		{"slower is accepted", slower, []string{"-update"}, "accepted: culvert/sniff BenchmarkParse/517: takes 1.74 of BenchmarkParse/reference (1.58 to 1.9 in 2 rounds), " +
-			"the baseline says 0.375 and allows 0.562 (factor 1.5)\n" + file + ": 1 benchmarks\n", ""},
+			"the baseline has 0.375 and allows 0.562 (factor 1.5)\n" + file + ": 1 benchmarks\n", ""},
 		{"and passes", slower, nil, "1 benchmarks cost no more than the baseline allows\n", ""},
 	} {
 		out, err := command(file, tt.in, tt.args...)

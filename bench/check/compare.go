@@ -2,18 +2,18 @@ package check
 
 import "fmt"
 
-// verdict is what a comparison found, a line each.
+// verdict is the findings of a comparison, one line each.
 type verdict struct {
 	worse  []string // these fail
-	better []string // these could be accepted, so that they cannot get lost
+	better []string // improvements, which should be accepted into the baseline
 }
 
 func (v *verdict) fail(format string, args ...any) {
 	v.worse = append(v.worse, fmt.Sprintf(format, args...))
 }
 
-// compare judges what was measured by base. A benchmark that is in one of the
-// two only is a failure: nobody would miss it otherwise.
+// compare compares the measured figures with base. A benchmark that is in only
+// one of the two is a failure, so that no benchmark disappears unnoticed.
 func (o *output) compare(base *baseline) *verdict {
 	v := &verdict{}
 	listed := map[name]bool{}
@@ -43,12 +43,11 @@ func (o *output) compareMemory(e *entry, v *verdict) {
 	e.compareAmount("B/op", amount{bytes, e.Bytes, bytesSlack(e.Bytes)}, v)
 }
 
-// amount is a figure with its place in the baseline, and by how much the two
-// may differ.
+// amount is a figure with that of the baseline, and the allowed difference.
 type amount struct{ got, want, slack int64 }
 
 func (e *entry) compareAmount(unit string, a amount, v *verdict) {
-	line := fmt.Sprintf("%s: %d %s, the baseline says %d", e.name, a.got, unit, a.want)
+	line := fmt.Sprintf("%s: %d %s, the baseline has %d", e.name, a.got, unit, a.want)
 	if a.slack > 0 {
 		line += fmt.Sprintf(" and allows %d", a.want+a.slack)
 	}
@@ -60,15 +59,14 @@ func (e *entry) compareAmount(unit string, a amount, v *verdict) {
 	}
 }
 
-// allocsSlack is nothing below 50 allocations: go test rounds down, so that
-// one of the runtime's now and then does not show. What allocates more is slow,
-// runs a few times only, and shows it.
+// allocsSlack is 0 below 50 allocations: go test rounds down, so that occasional
+// allocations of the runtime do not show. Benchmarks with more allocations are
+// slow and run only a few times, so that they do show.
 func allocsSlack(allocs int64) int64 { return allocs / 50 }
 
-// bytesSlack is more than nothing: what is allocated once is divided by
-// however many operations fit the time, and pools are emptied whenever the
-// garbage collector runs. 16 bytes that are allocated by every operation are
-// an allocation, too.
+// bytesSlack is more than 0: one-time allocations are divided by the number of
+// operations, which varies, and pools are emptied whenever the garbage collector
+// runs. 16 bytes allocated by every operation also show as an allocation.
 func bytesSlack(bytes int64) int64 { return 16 + bytes/50 }
 
 func (o *output) compareRatio(e *entry, v *verdict) {
@@ -78,7 +76,7 @@ func (o *output) compareRatio(e *entry, v *verdict) {
 		return
 	}
 	got, limit := median(ratios), e.Ratio*e.Factor
-	line := fmt.Sprintf("%s: takes %.3g of %s (%.3g to %.3g in %d rounds), the baseline says %.3g and allows %.3g (factor %g)",
+	line := fmt.Sprintf("%s: takes %.3g of %s (%.3g to %.3g in %d rounds), the baseline has %.3g and allows %.3g (factor %g)",
 		e.name, got, e.Reference, ratios[0], ratios[len(ratios)-1], len(ratios), e.Ratio, limit, e.Factor)
 	switch {
 	case ratios[0] > limit: // in every round

@@ -12,7 +12,7 @@ import (
 // maxLine bounds a line of input, in bytes.
 const maxLine = 1 << 20
 
-// name tells a benchmark from all others. Its JSON keys are the baseline's.
+// name identifies a benchmark. Its JSON keys are those of the baseline.
 type name struct {
 	Package   string `json:"package"`   // import path
 	Benchmark string `json:"benchmark"` // without the number of processors
@@ -20,10 +20,10 @@ type name struct {
 
 func (n name) String() string { return n.Package + " " + n.Benchmark }
 
-// figures are what one round of a benchmark measured, per operation.
+// figures are the results of one round of a benchmark, per operation.
 type figures struct{ nanos, bytes, allocs float64 }
 
-// output is what go test -bench printed, in one run or several.
+// output is the output of go test -bench, of one run or several.
 type output struct {
 	names  []name // in order of first appearance
 	rounds map[name][]figures
@@ -32,8 +32,8 @@ type output struct {
 	failed bool // a test binary did not build, failed or panicked
 }
 
-// readOutput reads until the end of in. Lines that are no part of a
-// successful run are handed to strange: they say why a run failed.
+// readOutput reads until the end of in. It passes lines that are not part of a
+// successful run to strange, because they contain the reason of a failure.
 func readOutput(in io.Reader, strange func(line string)) (*output, error) {
 	o := &output{rounds: map[name][]figures{}}
 	lines := bufio.NewScanner(in)
@@ -59,8 +59,7 @@ func readOutput(in io.Reader, strange func(line string)) (*output, error) {
 	return o, nil
 }
 
-// add takes a line in, and reports whether it is one that go test prints when
-// all is well.
+// add processes a line, and reports whether it is part of a successful run.
 func (o *output) add(pkg, line string) (known bool, err error) {
 	key, value, _ := strings.Cut(line, ": ")
 	switch key {

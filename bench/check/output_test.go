@@ -117,7 +117,7 @@ func TestFailedRunIsNoticedAndItsLinesAreKept(t *testing.T) {
 			"--- FAIL: BenchmarkAdd\n    add_test.go:7: wrong facts\n"},
 		{"the build", "FAIL\tculvert/l4 [build failed]\n", true, "FAIL\tculvert/l4 [build failed]\n"},
 		{"a panic", "panic: oh\n", true, "panic: oh\n"},
-		{"somebody prints", "hello: world\n", false, "hello: world\n"},
+		{"other output", "hello: world\n", false, "hello: world\n"},
 		{"no benchmarks", "?   \tculvert/x\t[no test files]\n", false, "?   \tculvert/x\t[no test files]\n"},
 	} {
 		var strange strings.Builder

@@ -11,8 +11,7 @@ const referenceName = "reference"
 
 func (n name) isReference() bool { return path.Base(n.Benchmark) == referenceName }
 
-// reference returns the reference that n's name leads to, "" when there is
-// none.
+// reference returns the reference of n by its name, "" if there is none.
 func (o *output) reference(n name) string {
 	for parent := path.Dir(n.Benchmark); parent != "."; parent = path.Dir(parent) {
 		if ref := parent + "/" + referenceName; o.rounds[name{n.Package, ref}] != nil {
@@ -40,7 +39,7 @@ func (o *output) ratios(n name, reference string) ([]float64, error) {
 	return ratios, nil
 }
 
-// memory returns the medians of what n allocates an operation.
+// memory returns the medians of n's allocations and bytes per operation.
 func (o *output) memory(n name) (allocs, bytes int64) {
 	var a, b []float64
 	for _, f := range o.rounds[n] {
@@ -51,7 +50,7 @@ func (o *output) memory(n name) (allocs, bytes int64) {
 	return int64(median(a)), int64(median(b))
 }
 
-// median of values in ascending order, of which there is at least one.
+// median returns the median of values, at least one, in ascending order.
 func median(sorted []float64) float64 {
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2

@@ -29,7 +29,7 @@ const (
 
 	frameHead    = 9
 	maxFrame     = 16 << 10 // payload, RFC 9113's initial SETTINGS_MAX_FRAME_SIZE
-	streamWindow = 6 << 20  // bytes, as Chrome has it; more than any response
+	streamWindow = 6 << 20  // bytes, the value of Chrome; more than any response
 	connWindow   = 15 << 20 // of all streams together
 )
 

@@ -15,8 +15,8 @@ const cpuClockSched = 2
 // Usage is the processor time of processes so far, by process.
 type Usage map[int]time.Duration
 
-// ReadUsage reads the processor time of each process. Where some have ended
-// it returns the others' beside the error.
+// ReadUsage reads the processor time of each process. If some have ended it
+// returns the times of the others together with an error.
 func ReadUsage(pids []int) (Usage, error) {
 	var errs error
 	u := make(Usage, len(pids))
@@ -31,9 +31,9 @@ func ReadUsage(pids []int) (Usage, error) {
 	return u, errs
 }
 
-// Since is what was used since before was read. A process that is new counts
-// with all it has used; one that has ended since counts with nothing, so the
-// result is too small then, but never negative.
+// Since returns the time used since before was read. A process that is new
+// counts with all it has used. A process that has ended since counts with
+// nothing, so the result is then too small, but never negative.
 func (u Usage) Since(before Usage) time.Duration {
 	var sum time.Duration
 	for pid, t := range u {
@@ -56,7 +56,7 @@ func processTime(pid int) (time.Duration, error) {
 	var t syscall.Timespec
 	clock := int32(^uint32(pid)<<3 | cpuClockSched) // MAKE_PROCESS_CPUCLOCK
 	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(clock), uintptr(unsafe.Pointer(&t)), 0)
-	if errno == syscall.EINVAL { // how the kernel says that there is no such process
+	if errno == syscall.EINVAL { // no such process
 		errno = syscall.ESRCH
 	}
 	if errno != 0 {

@@ -132,7 +132,7 @@ func TestProcessTimeIsTheSumOfSchedstat(t *testing.T) {
 	after := schedstat(t, pid)
 	const tick = 10 * time.Millisecond // running threads are booked at every tick
 	if got < before-tick || got > after+tick {
-		t.Errorf("got %v, schedstat says from %v to %v", got, before, after)
+		t.Errorf("got %v, schedstat has from %v to %v", got, before, after)
 	}
 }
 

@@ -10,28 +10,28 @@ import (
 	"syscall"
 )
 
-// Facts are what one should know of a machine to judge figures that come from
-// it. What cannot be found out is left zero.
+// Facts are the properties of a machine that affect measurements on it. Unknown
+// ones are zero.
 type Facts struct {
-	CPU         string // model, as the processor names itself
+	CPU         string // model name of the processor
 	Cores       int    // processors that this process may use
 	MemoryMiB   int64
 	Kernel      string // release
 	Go          string // version that this program was built with
-	FDs         uint64 // most descriptors of one process (the hard limit)
+	FDs         uint64 // maximum of descriptors of one process (the hard limit)
 	Root        bool
-	SysResource bool   // CAP_SYS_RESOURCE is there: pipe limits do not hold
+	SysResource bool   // the process has CAP_SYS_RESOURCE: pipe limits do not apply
 	PipePages   int64  // fs.pipe-user-pages-soft: pages of pipes that a user without it gets
-	Congestion  string // congestion control of TCP; one that paces (bbr) makes bulk dearer
+	Congestion  string // congestion control of TCP; one with pacing (bbr) makes bulk more expensive
 	Ephemeral   string // ports that clients connect from, "32768 60999"
 	Hypervisor  bool   // it is a virtual machine
-	Mitigations string // the kernel's command line on processor bugs, "default" if it says nothing
+	Mitigations string // mitigations= on the kernel's command line, "default" if it is absent
 }
 
 // capSysResource is the bit of CAP_SYS_RESOURCE, capabilities(7).
 const capSysResource = 24
 
-// ReadFacts looks at the machine and at this process.
+// ReadFacts reads the facts of the machine and of this process.
 func ReadFacts() Facts {
 	cpu := readText("/proc/cpuinfo")
 	return Facts{
@@ -87,7 +87,7 @@ func descriptorLimit() uint64 {
 	return l.Max
 }
 
-// hasCapability looks at the effective set in a /proc/PID/status.
+// hasCapability checks the effective set in a /proc/PID/status.
 func hasCapability(status string, bit uint) bool {
 	set, err := strconv.ParseUint(field(status, "CapEff"), 16, 64)
 	return err == nil && set>>bit&1 == 1

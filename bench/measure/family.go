@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Family is a process and all its descendants, the process first; nginx, for
-// one, has a main process and workers. Descendants whose parent has ended are
-// not found. It is nil when the process does not run.
+// Family returns a process and all its descendants, the process first: nginx, for
+// example, has a main process and workers. Descendants whose parent has ended
+// are not found. The result is nil if the process does not run.
 //
 // It reads the parent of every process of the machine rather than
 // /proc/PID/task/TID/children, which not every kernel has
@@ -47,9 +47,9 @@ func readChildren() map[int][]int {
 	return children
 }
 
-// parentOf is the fourth field of /proc/PID/stat, 0 if there is none. The
-// second is the program's name in parentheses, and may have spaces and
-// parentheses of its own.
+// parentOf returns the fourth field of /proc/PID/stat, 0 if there is none. The
+// second field is the program's name in parentheses, which may itself contain
+// spaces and parentheses.
 func parentOf(stat string) int {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 2 {

@@ -12,12 +12,12 @@ import (
 // for user space whatever its own is (proc(5), USER_HZ).
 const userHz = 100
 
-// MachineTime is what all processors together have spent since the machine
-// started, with a resolution of 10 ms.
+// MachineTime is the time of all processors together since the machine started,
+// with a resolution of 10 ms.
 type MachineTime struct {
 	Busy   time.Duration // in processes, the kernel and interrupts
 	Idle   time.Duration // waiting for work or for a disk
-	Stolen time.Duration // taken by the hypervisor for others: much of it spoils a measurement
+	Stolen time.Duration // used by the hypervisor for other machines; much of it makes a measurement unreliable
 }
 
 // Machine reads the machine's times.
@@ -29,7 +29,7 @@ func Machine() (MachineTime, error) {
 	return parseMachine(string(b))
 }
 
-// Sub is what was spent since earlier.
+// Sub returns the time since earlier.
 func (t MachineTime) Sub(earlier MachineTime) MachineTime {
 	return MachineTime{Busy: t.Busy - earlier.Busy, Idle: t.Idle - earlier.Idle, Stolen: t.Stolen - earlier.Stolen}
 }

@@ -213,9 +213,9 @@ func TestHasCapability(t *testing.T) {
 
 func TestMitigations(t *testing.T) {
 	tests := []struct{ name, cmdline, want string }{
-		{"said", "quiet mitigations=off rw", "off"},
+		{"present", "quiet mitigations=off rw", "off"},
 		{"with a list", "mitigations=auto,nosmt", "auto,nosmt"},
-		{"not said", "quiet nomitigations", "default"},
+		{"absent", "quiet nomitigations", "default"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

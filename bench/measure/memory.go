@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Memory is the processes' proportional share of memory (PSS) in bytes: pages
-// that several of them share count once.
+// Memory returns the processes' proportional share of memory (PSS) in bytes:
+// pages that several of them share count once.
 func Memory(pids []int) (int64, error) {
 	var sum int64
 	for _, pid := range pids {
@@ -23,9 +23,9 @@ func Memory(pids []int) (int64, error) {
 	return sum, nil
 }
 
-// Slab is the kernel's memory for its own objects, in bytes: in total, and
-// what of it cannot be given back on demand, where sockets are. It is of the
-// whole machine: only a difference says something of one process.
+// Slab returns the kernel's memory for its own objects in bytes: in total, and
+// the unreclaimable part, which contains sockets. It is that of the whole
+// machine: only a difference can be attributed to a process.
 func Slab() (total, unreclaimable int64, err error) {
 	m, err := readFields("/proc/meminfo", "Slab", "SUnreclaim")
 	if err != nil {
@@ -34,7 +34,7 @@ func Slab() (total, unreclaimable int64, err error) {
 	return m["Slab"], m["SUnreclaim"], nil
 }
 
-// FDs is how many descriptors the processes have open.
+// FDs returns how many descriptors the processes have open.
 func FDs(pids []int) (int, error) {
 	sum := 0
 	for _, pid := range pids {
@@ -47,8 +47,8 @@ func FDs(pids []int) (int, error) {
 	return sum, nil
 }
 
-// countEntries does not sort and does not hold the names: a proxy at its
-// limit has tens of thousands of descriptors.
+// countEntries neither sorts nor stores the names, because a proxy at its limit
+// has tens of thousands of descriptors.
 func countEntries(dir string) (int, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -68,7 +68,7 @@ func countEntries(dir string) (int, error) {
 }
 
 // readFields reads a file of lines like "Pss:   1234 kB" and returns the
-// named fields in bytes. All must be there.
+// named fields in bytes. It fails if one is missing.
 func readFields(path string, names ...string) (map[string]int64, error) {
 	f, err := os.Open(path)
 	if err != nil {

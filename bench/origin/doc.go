@@ -1,9 +1,9 @@
 // Package origin is the servers behind the proxies that are measured. They run
-// in a process of their own, so that their descriptors and their garbage are
-// not the clients', and they speak no TLS but where a workload is about TLS:
-// the proxies never look past the hello, and its cost would drown theirs.
+// in a separate process, so that their descriptors and garbage do not affect the
+// clients. They use TLS only in workloads about TLS: the proxies never read past
+// the hello, and the cost of TLS would hide that of the proxies.
 //
-// A client says a hello and then in 8 bytes what it wants (Order). Behind
-// proxies that end TLS there is one that speaks HTTP. Servers can be killed and
-// revived, and there are some that never work, for failover.
+// A client sends a hello and then 8 bytes that state what it wants (Order).
+// Behind proxies that terminate TLS there is an HTTP server. Servers can be
+// killed and revived, and some never work, for failover.
 package origin

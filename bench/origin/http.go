@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// httpBuffer is for reading requests, in bytes.
+// httpBuffer is the size in bytes of the buffer for requests.
 const httpBuffer = 16 << 10
 
-// serveHTTP answers requests of HTTP/1.1, one after another: one whose path is
-// a number gets a body of so many bytes. One that asks for a WebSocket gets it,
-// and then its bytes back; no proxy looks at what they are. Bodies of requests
-// have a Content-Length.
+// serveHTTP answers HTTP/1.1 requests, one after another. The path is a number,
+// the size of the response's body in bytes. A request for a WebSocket is
+// accepted, and its bytes are then echoed without parsing frames, which no proxy
+// does either. Bodies of requests must have a Content-Length.
 func serveHTTP(c net.Conn) error {
 	defer c.Close()
 	r := textproto.NewReader(bufio.NewReaderSize(c, httpBuffer))
@@ -44,7 +44,7 @@ func serveHTTP(c net.Conn) error {
 	}
 }
 
-// readRequest reads a request and passes over its body.
+// readRequest reads a request and skips its body.
 func readRequest(r *textproto.Reader) (line string, head textproto.MIMEHeader, err error) {
 	if line, err = r.ReadLine(); err != nil {
 		return "", nil, err
@@ -63,7 +63,7 @@ func readRequest(r *textproto.Reader) (line string, head textproto.MIMEHeader, e
 	return line, head, nil
 }
 
-// sizeOf is the number in a request line: GET /1024 HTTP/1.1.
+// sizeOf returns the number in a request line: GET /1024 HTTP/1.1.
 func sizeOf(line string) (int, error) {
 	_, rest, _ := strings.Cut(line, " /")
 	number, _, _ := strings.Cut(rest, " ")
@@ -88,8 +88,8 @@ func response(size int) []byte {
 	return append([]byte(head), make([]byte, size)...)
 }
 
-// echoWebSocket agrees to a WebSocket (RFC 6455, section 4.2.2) and returns
-// what comes.
+// echoWebSocket accepts a WebSocket (RFC 6455, section 4.2.2) and echoes all
+// bytes.
 func echoWebSocket(c net.Conn, r *bufio.Reader, key string) error {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	agreed := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +

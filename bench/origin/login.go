@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// LoginReply is how many bytes answer a request over TLS.
+// LoginReply is the size in bytes of the reply to a request over TLS.
 const LoginReply = 2000
 
-// logIn answers one request over TLS and ends.
+// logIn answers one request over TLS and closes the connection.
 func logIn(c net.Conn) error {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(orderTimeout))
@@ -28,8 +28,8 @@ func logIn(c net.Conn) error {
 	return err
 }
 
-// tlsConfig has a certificate made now. Nothing is resumed: every handshake is
-// a whole one.
+// tlsConfig returns a configuration with a new certificate and without
+// resumption, so that every handshake is a full one.
 func tlsConfig() (*tls.Config, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

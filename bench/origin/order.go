@@ -2,16 +2,16 @@ package origin
 
 import "encoding/binary"
 
-// Op is what a client wants of a server.
+// Op is the operation that a client requests.
 type Op byte
 
-// The operations. Size is that of the order.
+// The operations. Size is Order.Size.
 const (
-	Reply   Op = iota + 1 // Size bytes, then the end
-	Echo                  // each message of Size bytes comes back
-	Respond               // each request of RequestSize bytes brings Size bytes
-	Send                  // bytes without end, until the client leaves
-	Take                  // one byte to begin with, then takes bytes until the client ends
+	Reply   Op = iota + 1 // sends Size bytes, then closes
+	Echo                  // echoes each message of Size bytes
+	Respond               // answers each request of RequestSize bytes with Size bytes
+	Send                  // sends bytes until the client closes
+	Take                  // sends one byte, then reads bytes until the client closes
 )
 
 // RequestSize is the length of a request to Respond.
@@ -20,13 +20,13 @@ const RequestSize = 64
 // orderSize is the length of an order on the wire.
 const orderSize = 8
 
-// Order is what a client sends behind its hello.
+// Order is what a client sends after its hello.
 type Order struct {
 	Op   Op
 	Size uint32
 }
 
-// Append appends the order as it is sent.
+// Append appends the order in wire format.
 func (o Order) Append(b []byte) []byte {
 	b = append(b, byte(o.Op), 0, 0, 0)
 	return binary.BigEndian.AppendUint32(b, o.Size)

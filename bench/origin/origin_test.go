@@ -98,7 +98,7 @@ func TestTakenCountsWhatArrived(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.(*net.TCPConn).CloseWrite()
-	if _, err := io.Copy(io.Discard, c); err != nil { // its end says that all was read
+	if _, err := io.Copy(io.Discard, c); err != nil { // EOF means that all was read
 		t.Fatal(err)
 	}
 	if got, err := p.Taken(); err != nil || got != 12345 {

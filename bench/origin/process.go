@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// answerTimeout bounds how long the process may take for an answer.
+// answerTimeout bounds how long the process may take to answer a command.
 const answerTimeout = 10 * time.Second
 
 // Process is a running origin. Its methods may be called concurrently.
@@ -30,8 +30,8 @@ type Process struct {
 	r   *os.File
 }
 
-// Start runs `self origin` with n plain servers. The caller stops it; it ends
-// by itself when the caller's process does, however that happens.
+// Start runs `self origin` with n plain servers. The caller must stop it. It also
+// ends when the caller's process ends, however that happens.
 func Start(ctx context.Context, self string, n int) (*Process, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -39,12 +39,12 @@ func Start(ctx context.Context, self string, n int) (*Process, error) {
 	}
 	p := &Process{cmd: exec.Command(self, "origin", "-servers", strconv.Itoa(n)), r: r, out: json.NewDecoder(bufio.NewReader(r))}
 	p.cmd.Stdout, p.cmd.Stderr = w, os.Stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is the parent's business
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // only the parent handles Ctrl-C
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, errors.Join(err, r.Close(), w.Close())
 	}
 	err = p.cmd.Start()
-	w.Close() // so that the end of the process is the end of what it says
+	w.Close() // so that reading ends when the process ends
 	if err != nil {
 		r.Close()
 		return nil, err
@@ -59,14 +59,14 @@ func Start(ctx context.Context, self string, n int) (*Process, error) {
 	return p, nil
 }
 
-// Kill ends plain server i as a crash would: it refuses, and its connections
-// are reset.
+// Kill stops plain server i like a crash: new connections are refused, and open
+// ones are reset.
 func (p *Process) Kill(i int) error { _, err := p.ask(command{Do: "kill", Server: i}); return err }
 
-// Revive brings plain server i back.
+// Revive starts plain server i again.
 func (p *Process) Revive(i int) error { _, err := p.ask(command{Do: "revive", Server: i}); return err }
 
-// Taken is how many bytes have come for Take so far, on all servers together.
+// Taken returns how many bytes all servers together have received for Take.
 func (p *Process) Taken() (int64, error) { a, err := p.ask(command{Do: "taken"}); return a.Taken, err }
 
 // Stop ends the process and waits for it.

@@ -16,9 +16,9 @@ type Addresses struct {
 	Plain     []string
 	TLS       []string
 	HTTP      []string // HTTP/1.1 in clear text
-	Refused   string   // nobody listens
-	BlackHole string   // SYNs get no answer
-	Silent    string   // accepts, reads, and says nothing
+	Refused   string   // refuses connections
+	BlackHole string   // does not answer SYNs
+	Silent    string   // accepts and reads, but sends nothing
 }
 
 // command and answer are a line of JSON each, on standard input and output.
@@ -32,8 +32,8 @@ type answer struct {
 	Taken int64
 }
 
-// Command is the servers' process: `origin -servers N`. It ends when standard
-// input does.
+// Command runs the process of the servers: `origin -servers N`. It returns when
+// standard input ends.
 func Command(args []string) error {
 	fs := flag.NewFlagSet("origin", flag.ContinueOnError)
 	n := fs.Int("servers", 2, "how many plain servers")
@@ -100,7 +100,7 @@ func (s *servers) start(n int) error {
 	return s.startBroken()
 }
 
-// startBroken starts those that never work.
+// startBroken starts the servers that never work.
 func (s *servers) startBroken() error {
 	silent, err := s.serveOn(silence, nil)
 	if err != nil {

@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// orderTimeout bounds how long a client may take for its hello and its order.
+// orderTimeout bounds how long a client may take to send its hello and order.
 const orderTimeout = 30 * time.Second
 
-// maxSize is the largest message or response, so that a client cannot ask for
-// all memory.
+// maxSize is the maximum of a message or response in bytes, so that a client
+// cannot make the server allocate all memory.
 const maxSize = 16 << 20
 
 var errOrder = errors.New("unknown order")
 
 var block = make([]byte, 256<<10)
 
-// service does what clients order.
+// service carries out the orders of clients.
 type service struct {
-	taken atomic.Int64 // bytes that came for Take
+	taken atomic.Int64 // bytes received for Take
 }
 
-// serve does what the client of c wants, and closes c.
+// serve carries out the order of the client of c, and closes c.
 func (s *service) serve(c net.Conn) error {
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(orderTimeout))
@@ -56,7 +56,7 @@ func (s *service) serve(c net.Conn) error {
 }
 
 // readOrder skips the hello, which is one TLS record (RFC 8446, section 5.1),
-// and reads the order behind it.
+// and reads the order after it.
 func readOrder(r io.Reader) (Order, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -69,8 +69,8 @@ func readOrder(r io.Reader) (Order, error) {
 	return parseOrder(rest[len(rest)-orderSize:]), nil
 }
 
-// exchange answers each message of in bytes with out bytes. If they are as
-// many, the same ones.
+// exchange answers each message of in bytes with out bytes. If in and out are
+// equal it echoes the message.
 func exchange(c net.Conn, in, out int) error {
 	buf := make([]byte, max(in, out))
 	for {
@@ -103,8 +103,8 @@ func send(c net.Conn) error {
 	}
 }
 
-// take says with one byte that it has begun, as any server of TLS has spoken
-// before it takes an upload.
+// take sends one byte first, as a TLS server has sent something before it
+// receives an upload, and then counts the bytes received.
 func (s *service) take(c net.Conn) error {
 	if _, err := c.Write(block[:1]); err != nil {
 		return err

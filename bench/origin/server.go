@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// server is a listener and its connections, which can die and come back
+// server is a listener and its connections, which can be killed and revived
 // together.
 type server struct {
 	addr  string
@@ -30,7 +30,7 @@ func (s *server) start(ln net.Listener) {
 	go s.accept(ln)
 }
 
-// revive serves again after a death, at the same address.
+// revive serves again after kill, at the same address.
 func (s *server) revive() error {
 	s.mu.Lock()
 	dead := s.ln == nil
@@ -52,7 +52,7 @@ func (s *server) accept(ln net.Listener) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil { // out of descriptors, for one
+		if err != nil { // such as out of descriptors
 			time.Sleep(10 * time.Millisecond) // until connections end
 			continue
 		}
@@ -75,14 +75,14 @@ func (s *server) handle(ln net.Listener, c net.Conn) {
 	if s.wrap != nil {
 		whole = s.wrap(c)
 	}
-	_ = s.serve(whole) // what clients do wrong, they will see
+	_ = s.serve(whole) // the clients report errors
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
 }
 
 // kill stops listening and resets every connection, as the kernel does for a
-// process that dies with unread input.
+// process that ends with unread input.
 func (s *server) kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,15 +104,16 @@ func abort(c net.Conn) {
 	c.Close()
 }
 
-// The servers' ports are below the ephemeral ones, as real servers' are, so that
-// no client's port is in the way. Two origins begin at different ones.
+// The servers' ports are below the ephemeral ones, as those of real servers, so
+// that they do not collide with ports of clients. Two origins begin at different
+// ports.
 const (
 	firstPort = 20000
 	portRange = 4000
 )
 
-// ports gives out free ports of loopback, one after another. It belongs to one
-// goroutine.
+// ports returns free ports of loopback, one after another. It must be used by
+// one goroutine.
 type ports struct{ last int }
 
 // listen listens on the next free port.
@@ -125,8 +126,8 @@ func (p *ports) listen() (net.Listener, error) {
 	return ln, err
 }
 
-// bind returns a socket that has the next free port, and does not listen. It
-// stays open as long as the process.
+// bind returns a socket that is bound to the next free port and does not listen.
+// It stays open until the process ends.
 func (p *ports) bind() (fd int, addr string, _ error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"culvert/bench/result"
 )
 
-// Changes writes what became of each workload between two runs, and whether it
-// is more than noise.
+// Changes writes the change of each workload between two runs, and whether it is
+// more than noise.
 func Changes(out io.Writer, c result.Comparison) {
 	for _, w := range c.Warnings {
 		fmt.Fprintln(out, "note:", w)
@@ -35,7 +35,7 @@ func ratioOf(to string, s result.Stat) string {
 	return number(s.Median)
 }
 
-// inWords says which way a figure went.
+// inWords describes the direction of a change.
 func inWords(c result.Change) string {
 	factor := c.Factor()
 	switch {

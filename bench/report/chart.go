@@ -17,11 +17,11 @@ const (
 	rowGap     = 18
 	lineHeight = 260 // of a line chart's area
 	axisHeight = 34
-	rightSpace = 90 // for the figure behind a bar, and the name behind a line
+	rightSpace = 90 // for the figure after a bar, and the name after a line
 )
 
-// chart is a picture of one metric: bars where workloads are apples and pears,
-// lines where they lie on an axis.
+// chart is a chart of one metric: bars for unrelated workloads, lines for
+// workloads with x values.
 type chart struct {
 	Title         string
 	Width, Height float64
@@ -34,7 +34,7 @@ type chart struct {
 	Area          area
 }
 
-// area is where the data lies.
+// area is the area of the data.
 type area struct{ Left, Top, Right, Bottom float64 }
 
 type tick struct {
@@ -67,10 +67,11 @@ type point struct {
 	Tip             string
 }
 
-// class is the CSS class of peer i, which has its colour.
+// class returns the CSS class of peer i, which sets its colour.
 func class(i int) string { return fmt.Sprintf("p%d", i%8) }
 
-// classOf finds the peer's class; variants of the subject have one of their own.
+// classOf returns the peer's class; variants of the subject have their own
+// class.
 func classOf(r *result.Report, peer string) string {
 	i := slices.IndexFunc(r.Peers, func(p result.Peer) bool { return p.Name == peer })
 	if i < 0 {
@@ -79,8 +80,8 @@ func classOf(r *result.Report, peer string) string {
 	return class(i)
 }
 
-// chartsOf are the headline's charts of a group: one for each series, and one
-// for each figure that only some workloads are about.
+// chartsOf returns the charts of a group's headlines: one for each series, and
+// one for each metric that is the headline of only some workloads.
 func chartsOf(r *result.Report, group string) []chart {
 	sets := map[string][]*result.Workload{}
 	var order []string
@@ -134,7 +135,7 @@ func highest(r *result.Report, set []*result.Workload, m result.Metric) float64 
 	return top
 }
 
-// barChart has a row a workload and a bar a peer.
+// barChart returns a chart with a row for each workload and a bar for each peer.
 func barChart(r *result.Report, set []*result.Workload) chart {
 	c := chart{Title: chartTitle(set[0]), Width: chartWidth, Area: area{Left: labelWidth, Top: 6, Right: chartWidth - rightSpace}}
 	m := set[0].Headline()
@@ -170,8 +171,7 @@ func newBar(left, y, scale float64, s result.Stat, peer, class string, m result.
 	}
 }
 
-// ticks are round numbers from 0 to above top, at most n of them, and the
-// largest.
+// ticks returns at most n round numbers from 0 to above top, and the largest.
 func ticks(top float64, n int) ([]float64, float64) {
 	if top <= 0 || math.IsNaN(top) {
 		return []float64{0, 1}, 1

@@ -8,7 +8,7 @@ import (
 	"culvert/bench/result"
 )
 
-// labels are what metrics are called where people read them.
+// labels are the names of metrics for people.
 var labels = map[string]string{
 	"cpu": "CPU", "rate": "rate", "machine_cpu": "machine", "p999": "p99.9", "ping_cpu": "CPU of a ping", "per_cpu": "handshakes",
 	"of_process": "of which the process", "fds": "descriptors",
@@ -38,7 +38,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', min(digits, 3), 64)
 }
 
-// tickLabel is number without digits that say nothing.
+// tickLabel is number without trailing zeros.
 func tickLabel(v float64) string {
 	s := number(v)
 	if strings.Contains(s, ".") {
@@ -58,7 +58,7 @@ func thousands(s string) string {
 	return b.String()
 }
 
-// spread is from quartile to quartile.
+// spread formats the two quartiles.
 func spread(s result.Stat) string {
 	if s.N == 0 {
 		return "-"

@@ -12,7 +12,7 @@ import (
 //go:embed page/page.html page/style.css
 var pageFiles embed.FS
 
-// page is what the template is filled with.
+// page is the data of the template.
 type page struct {
 	*result.Report
 	Style      template.CSS
@@ -36,7 +36,7 @@ type group struct {
 	Tables      []sheet
 }
 
-// HTML writes r as a page that needs nothing but itself.
+// HTML writes r as a self-contained page.
 func HTML(w io.Writer, r *result.Report) error {
 	t, err := template.New("page.html").Funcs(template.FuncMap{"number": number, "spread": spread}).ParseFS(pageFiles, "page/page.html")
 	if err != nil {
@@ -61,16 +61,16 @@ func HTML(w io.Writer, r *result.Report) error {
 	return t.Execute(w, p)
 }
 
-// Good reports whether the bar is reached, for its colour.
+// Good reports whether the bar is met; it sets the colour.
 func (b barRow) Good() bool {
 	return b.Verdict == result.Met || b.Verdict == result.MetWithinSpread
 }
 
-// Whom and Says are for the template.
-func (b barRow) Whom() string { return b.whom() }
+// RatioTo is ratioTo for the template.
+func (b barRow) RatioTo() string { return b.ratioTo() }
 
-// Says is the verdict in words.
-func (b barRow) Says() string { return b.verdict() }
+// VerdictText is the verdict as text, for the template.
+func (b barRow) VerdictText() string { return b.verdict() }
 
 // groupsOf puts the workloads of a group together, in the order of the report.
 func groupsOf(r *result.Report) []group {

@@ -8,11 +8,11 @@ import (
 	"culvert/bench/result"
 )
 
-// logSpan is from which ratio of the largest x to the smallest an axis is
+// logSpan is the ratio of the largest x to the smallest from which an axis is
 // logarithmic.
 const logSpan = 20
 
-// lineChart has x along the axis and a line a peer.
+// lineChart returns a chart with x on the axis and a line for each peer.
 func lineChart(r *result.Report, set []*result.Workload) chart {
 	c := chart{
 		Title: chartTitle(set[0]), Width: chartWidth, Height: lineHeight + axisHeight + 30, XLabel: set[0].XLabel,
@@ -73,10 +73,10 @@ func xScale(set []*result.Workload, a area) func(float64) float64 {
 	return func(v float64) float64 { return left + (f(v)-f(low))/(f(high)-f(low))*(right-left) }
 }
 
-// labelHeight is the least distance of two names behind lines.
+// labelHeight is the minimum distance of two names after lines.
 const labelHeight = 14
 
-// spreadLabels moves the names behind lines apart that would overlap.
+// spreadLabels moves names after lines apart if they would overlap.
 func spreadLabels(lines []line) {
 	for range lines { // each pass settles at least one
 		for i := range lines {

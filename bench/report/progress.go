@@ -5,9 +5,9 @@ import (
 	"os"
 )
 
-// Progress is a line on a terminal that says what is being done, and that the
-// next takes the place of. On anything but a terminal it writes nothing. It
-// belongs to one goroutine.
+// Progress is a line on a terminal that shows the current step and is replaced
+// by the next. If the output is not a terminal it writes nothing. It must be
+// used by one goroutine.
 type Progress struct{ out *os.File }
 
 // NewProgress writes to f.
@@ -19,7 +19,7 @@ func NewProgress(f *os.File) *Progress {
 	return &Progress{f}
 }
 
-// eraseLine goes to the beginning of the line and erases it (ECMA-48, EL).
+// eraseLine moves to the start of the line and erases it (ECMA-48, EL).
 const eraseLine = "\r\x1b[K"
 
 // Show replaces the line.
@@ -29,5 +29,5 @@ func (p *Progress) Show(format string, args ...any) {
 	}
 }
 
-// Clear takes the line away.
+// Clear erases the line.
 func (p *Progress) Clear() { p.Show("") }

@@ -9,7 +9,7 @@ import (
 	"culvert/bench/result"
 )
 
-// What stands around the table in a README.
+// The markers around the table in a README.
 const (
 	begin = "<!-- bench:begin -->\n"
 	end   = "<!-- bench:end -->"
@@ -36,7 +36,8 @@ func UpdateReadme(old []byte, r *result.Report) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// table has the workloads that have bars, and what was measured where.
+// table returns a table of the workloads with bars, and the conditions of the
+// run.
 func table(w io.Writer, r *result.Report) {
 	subject := r.Peers[0].Name
 	fmt.Fprintf(w, "\n| work | | %s | nginx | HAProxy | to nginx | to HAProxy |\n|---|---|---|---|---|---|---|\n", subject)
@@ -60,7 +61,7 @@ func ratioCell(s result.Stat) string {
 	return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Low, s.High)
 }
 
-// provenance says where and with what r was measured, in one paragraph.
+// provenance describes the machine and the versions of r in one paragraph.
 func provenance(r *result.Report) string {
 	var b bytes.Buffer
 	m := r.Machine

@@ -8,7 +8,7 @@ import (
 	"culvert/bench/result"
 )
 
-// Line writes what was measured of w: a line a peer, with the headline's
+// Line writes the results of w: one line for each peer, with the headline's
 // median and quartiles, the subject's ratio to the peer, and the medians of the
 // other metrics; then the bars.
 func Line(out io.Writer, r *result.Report, w *result.Workload) {
@@ -45,17 +45,17 @@ func Line(out io.Writer, r *result.Report, w *result.Workload) {
 	}
 }
 
-// Bars writes all bars with what was measured of them.
+// Bars writes all bars with their measured values.
 func Bars(out io.Writer, r *result.Report) {
 	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprint(t, "\nbar\tat most\tof\tmeasured\tquartiles\t\n")
 	for _, row := range bars(r) {
-		fmt.Fprintf(t, "%s, %s\t%s\t%s\t%s\t%s\t%s\n", row.Workload, row.Metric, number(row.Max), row.whom(), number(row.Value.Median), spread(row.Value), row.verdict())
+		fmt.Fprintf(t, "%s, %s\t%s\t%s\t%s\t%s\t%s\n", row.Workload, row.Metric, number(row.Max), row.ratioTo(), number(row.Value.Median), spread(row.Value), row.verdict())
 	}
 	t.Flush()
 }
 
-// barRow is a bar with the workload that it belongs to.
+// barRow is a bar with its workload.
 type barRow struct {
 	Workload string
 	result.Judgement
@@ -72,8 +72,8 @@ func bars(r *result.Report) []barRow {
 	return rows
 }
 
-// whom says what the bar is a ratio to.
-func (b barRow) whom() string {
+// ratioTo returns what the bar is a ratio to, as text.
+func (b barRow) ratioTo() string {
 	switch {
 	case b.Against == result.Absolute:
 		return "(the figure itself)"
@@ -92,10 +92,10 @@ func (b barRow) verdict() string {
 	return b.Verdict.String()
 }
 
-// sentence says a judgement in words.
+// sentence describes a judgement in one sentence.
 func sentence(j result.Judgement, head result.Metric) string {
 	row := barRow{Judgement: j}
-	what := fmt.Sprintf("%s at most %s of %s", j.Metric, number(j.Max), row.whom())
+	what := fmt.Sprintf("%s at most %s of %s", j.Metric, number(j.Max), row.ratioTo())
 	if j.Against == result.Absolute {
 		what = fmt.Sprintf("%s at most %s %s", j.Metric, number(j.Max), head.Unit)
 	}

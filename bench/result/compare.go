@@ -2,7 +2,7 @@ package result
 
 import "fmt"
 
-// Alpha is the probability below which a difference is taken for a change.
+// Alpha is the probability below which a difference is considered a change.
 const Alpha = 0.05
 
 // Change is one figure in two runs.
@@ -12,16 +12,16 @@ type Change struct {
 	Old, New       Stat
 	P              float64 // probability of such a difference by chance
 
-	// Ratios are those of the subject to To within each run. They are what a
-	// change of the subject is judged by: a machine that became slower slows
-	// its peers as well.
-	To                 string // "": there is no peer to compare with
+	// Ratios are those of the subject to To within each run. A change of the
+	// subject is judged by them, because a slower machine makes the peers
+	// slower as well.
+	To                 string // "" if there is no peer to compare with
 	OldRatio, NewRatio Stat
 	RatioP             float64
 }
 
-// Shown reports whether the change is more than noise would explain: of the
-// ratio where there is one, else of the figure.
+// Shown reports whether the change is more than noise: the change of the ratio
+// if there is one, else that of the figure.
 func (c Change) Shown() bool {
 	if c.To != "" {
 		return c.RatioP < Alpha
@@ -29,7 +29,8 @@ func (c Change) Shown() bool {
 	return c.P < Alpha
 }
 
-// Factor is new to old: of the ratio where there is one, else of the figure.
+// Factor returns new divided by old, of the ratio if there is one, else of the
+// figure.
 func (c Change) Factor() float64 {
 	if c.To != "" {
 		return c.NewRatio.Median / c.OldRatio.Median
@@ -37,7 +38,7 @@ func (c Change) Factor() float64 {
 	return c.New.Median / c.Old.Median
 }
 
-// Comparison is two runs side by side.
+// Comparison is the comparison of two runs.
 type Comparison struct {
 	Changes  []Change
 	Warnings []string // why the runs may not be comparable

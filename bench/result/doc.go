@@ -1,4 +1,4 @@
-// Package result is what a run of the harness found: its schema as JSON, the
-// arithmetic of medians and ratios, the judgement of bars, and the comparison
-// of two runs. It is pure: no clock, no file, no measuring.
+// Package result is the result of a run of the harness: its JSON schema, the
+// arithmetic of medians and ratios, the evaluation of bars, and the comparison
+// of two runs. It uses no clock and no file, and measures nothing.
 package result

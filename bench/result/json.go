@@ -24,7 +24,7 @@ func (r *Report) Write(w io.Writer) error {
 	return enc.Encode(r)
 }
 
-// Read reads what Write wrote, and refuses other versions of the schema.
+// Read reads the output of Write, and refuses other versions of the schema.
 func Read(in io.Reader) (*Report, error) {
 	var r Report
 	if err := json.NewDecoder(in).Decode(&r); err != nil {
@@ -36,7 +36,7 @@ func Read(in io.Reader) (*Report, error) {
 	return &r, r.check()
 }
 
-// check finds what the rest of the package relies on.
+// check verifies what the rest of the package relies on.
 func (r *Report) check() error {
 	if len(r.Peers) == 0 {
 		return errors.New("the report has no peers")

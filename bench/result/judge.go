@@ -1,10 +1,10 @@
 package result
 
-// Verdict is whether a bar is reached.
+// Verdict is the result of evaluating a bar.
 type Verdict int
 
-// The verdicts. A bar is met within the spread when the median misses it and
-// the better quartile does not: another run may well say otherwise.
+// The verdicts. A bar is met within the spread when the median misses it and the
+// better quartile does not: another run may have another verdict.
 const (
 	Unknown Verdict = iota // one of the two was not measured
 	Met
@@ -16,17 +16,17 @@ func (v Verdict) String() string {
 	return [...]string{"not measured", "met", "met within the spread", "missed"}[v]
 }
 
-// Judgement is a bar beside what was measured.
+// Judgement is a bar with the measured value.
 type Judgement struct {
 	Bar
 	Verdict Verdict
-	Peer    string // whom Value is a ratio to; "" for an absolute bar
+	Peer    string // the peer to which Value is a ratio; "" for an absolute bar
 	Value   Stat
 	AtGoal  bool // the median reaches Goal
 }
 
-// Judge holds what was measured against b. For Best it takes the ratios to
-// nginx and to HAProxy, and judges the larger.
+// Judge compares the measured values with b. For Best it uses the larger of the
+// ratios to nginx and to HAProxy.
 func (w *Workload) Judge(b Bar, subject string) Judgement {
 	against := []string{b.Against}
 	if b.Against == Best {

@@ -76,7 +76,7 @@ func TestJudge(t *testing.T) {
 		{"goal", Bar{Metric: "cpu", Against: "haproxy", Max: 1, Goal: 0.5}, Met, "haproxy", true},
 		{"the figure itself", Bar{Metric: "cpu", Against: Absolute, Max: 9}, Met, "", false},
 		{"the figure itself, missed", Bar{Metric: "cpu", Against: Absolute, Max: 8}, Missed, "", false},
-		{"nobody there", Bar{Metric: "cpu", Against: "envoy", Max: 1}, Unknown, "", false},
+		{"no such peer", Bar{Metric: "cpu", Against: "envoy", Max: 1}, Unknown, "", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,10 +12,10 @@ type Report struct {
 	Started   time.Time  `json:"started"`
 	Seconds   float64    `json:"seconds"`
 	Command   []string   `json:"command"`
-	Commit    string     `json:"commit,omitempty"` // of culvert's tree, "-dirty" behind it if it was changed
+	Commit    string     `json:"commit,omitempty"` // of culvert's tree, with "-dirty" appended if it has changes
 	Machine   Machine    `json:"machine"`
 	Options   Options    `json:"options"`
-	Peers     []Peer     `json:"peers"` // the subject first: ratios are its figures to another's
+	Peers     []Peer     `json:"peers"` // the subject first: ratios are its figures divided by those of another
 	Workloads []Workload `json:"workloads"`
 	Problems  []string   `json:"problems,omitempty"` // what could not be measured, one line each
 }
@@ -27,14 +27,14 @@ type Machine struct {
 	MemoryMiB   int64  `json:"memory_mib"`
 	Kernel      string `json:"kernel"`
 	Go          string `json:"go"`
-	FDs         uint64 `json:"fds"` // most descriptors of one process
+	FDs         uint64 `json:"fds"` // maximum of descriptors of one process
 	Root        bool   `json:"root"`
 	Hypervisor  bool   `json:"hypervisor"`
 	Mitigations string `json:"mitigations,omitempty"`
 	Congestion  string `json:"congestion,omitempty"` // TCP's congestion control
 }
 
-// Options are what the run was asked for.
+// Options are the options of the run.
 type Options struct {
 	Rounds  int     `json:"rounds"`
 	Seconds float64 `json:"seconds"` // of one measurement
@@ -47,14 +47,14 @@ type Peer struct {
 	Version string `json:"version,omitempty"`
 }
 
-// Workload is one kind of work and what it cost on each peer.
+// Workload is one kind of work and its cost on each peer.
 type Workload struct {
 	Name       string   `json:"name"` // unique and stable: runs are compared by it
 	Group      string   `json:"group"`
 	GroupTitle string   `json:"group_title"`
 	Series     string   `json:"series,omitempty"` // workloads of a group that belong on one chart
 	Title      string   `json:"title"`
-	X          float64  `json:"x,omitempty"` // place on the chart's x axis; 0: it has none
+	X          float64  `json:"x,omitempty"` // position on the chart's x axis; 0 means none
 	XLabel     string   `json:"x_label,omitempty"`
 	Metrics    []Metric `json:"metrics"` // the first is the headline
 	Bars       []Bar    `json:"bars,omitempty"`
@@ -68,19 +68,19 @@ type Metric struct {
 	Higher bool   `json:"higher_is_better,omitempty"`
 }
 
-// What a Bar may be against besides a peer's name.
+// Values of Bar.Against besides a peer's name.
 const (
-	Best     = "best"     // nginx or HAProxy, whichever is harder to beat
-	Absolute = "absolute" // nobody: the subject's figure itself is judged
+	Best     = "best"     // the better of nginx and HAProxy
+	Absolute = "absolute" // no peer: the subject's figure itself is compared
 )
 
-// Bar is what the subject is expected to reach: the median of the per-round
-// ratios to Against is to be at most Max.
+// Bar is a target of the subject: the median of the per-round ratios to Against
+// must be at most Max.
 type Bar struct {
 	Metric  string  `json:"metric"`
 	Against string  `json:"against"`
 	Max     float64 `json:"max"`
-	Goal    float64 `json:"goal,omitempty"` // a further aim; 0: none
+	Goal    float64 `json:"goal,omitempty"` // a more ambitious target; 0 means none
 }
 
 // Sample is one measurement.
@@ -88,10 +88,10 @@ type Sample struct {
 	Peer   string             `json:"peer"`
 	Round  int                `json:"round"` // from 0
 	Values map[string]float64 `json:"values"`
-	Error  string             `json:"error,omitempty"` // the first that a client met
+	Error  string             `json:"error,omitempty"` // the first of a client
 }
 
-// Headline is the metric that a workload is about.
+// Headline returns the main metric of a workload.
 func (w *Workload) Headline() Metric { return w.Metrics[0] }
 
 // Peers lists the peers that have samples, the subject and then the others in
@@ -117,7 +117,8 @@ func (w *Workload) Peers(r *Report) []string {
 	return names
 }
 
-// FirstError is what a client of the peer met first; "" if none met anything.
+// FirstError returns the first error of a client of the peer; "" if there was
+// none.
 func (w *Workload) FirstError(peer string) string {
 	for _, s := range w.Samples {
 		if s.Peer == peer && s.Error != "" {

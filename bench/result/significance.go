@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// mannWhitney is the two-sided probability that two samples of one
+// mannWhitney returns the two-sided probability that two samples of one
 // distribution differ in rank as much as a and b do (Mann and Whitney, 1947).
-// It asks nothing of the distribution, which suits figures whose noise has a
-// long tail. Without ties it is exact; with ties it is the normal
-// approximation with their correction and one for continuity.
+// It makes no assumption about the distribution, which suits figures whose noise
+// has a long tail. Without ties it is exact; with ties it is the normal
+// approximation, corrected for ties and for continuity.
 func mannWhitney(a, b []float64) float64 {
 	if len(a) == 0 || len(b) == 0 {
 		return 1
@@ -54,8 +54,8 @@ func rankSum(a, b []float64) (u, ties float64) {
 	return u, ties
 }
 
-// exact counts the orders in which n and m values can come, by their U: the
-// last value is one of a, which is above all m of b, or one of b.
+// exact counts the possible orders of n and m values, by their U: the last value
+// is either one of a, which is above all m of b, or one of b.
 func exact(u float64, n, m int) float64 {
 	counts := make([][]float64, m+1) // for i values of a so far, by j of b, by U
 	for j := range counts {

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// Stat sums up the rounds of a figure: the median and the quartiles, which say
-// how far half of the rounds lay apart.
+// Stat summarises the rounds of a figure: the median and the quartiles, between
+// which half of the rounds are.
 type Stat struct {
 	Median, Low, High float64
 	N                 int // rounds
 }
 
-// NewStat sums up v, in any order. Without values all is NaN.
+// NewStat summarises v, in any order. Without values all fields are NaN.
 func NewStat(v []float64) Stat {
 	v = slices.Sorted(slices.Values(v))
 	return Stat{Median: quantile(v, 0.5), Low: quantile(v, 0.25), High: quantile(v, 0.75), N: len(v)}
@@ -45,8 +45,8 @@ func (w *Workload) values(metric, peer string) []float64 {
 	return v
 }
 
-// Ratio is the subject's figure to the peer's, taken in each round in which
-// both have one.
+// Ratio is the subject's figure divided by the peer's, computed in each round in
+// which both have one.
 func (w *Workload) Ratio(metric, subject, peer string) Stat {
 	return NewStat(w.ratios(metric, subject, peer))
 }
