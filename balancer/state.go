@@ -12,7 +12,7 @@ type Cause uint32
 
 // The causes.
 const (
-	Configured Cause = 1 << 0 // the configuration says so
+	Configured Cause = 1 << 0 // it is down in the configuration
 	Drained    Cause = 1 << 1 // an operator drains it
 	Unhealthy  Cause = 1 << 2 // its checks fail
 	Ejected    Cause = 1 << 3 // connections to it fail

@@ -96,7 +96,7 @@ func groups() []workload {
 }
 
 // The metrics that workloads share. Times are in microseconds unless the unit
-// says otherwise.
+// is another.
 var (
 	rate       = result.Metric{Name: "rate", Unit: "1/s", Higher: true}
 	p50        = result.Metric{Name: "p50", Unit: "us"}

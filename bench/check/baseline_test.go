@@ -94,7 +94,7 @@ func TestAcceptKeepsFactorsAndRoundsRatios(t *testing.T) {
 	}
 }
 
-// TestCommittedBaseline checks what a hand may have edited.
+// TestCommittedBaseline checks the file, which may have been edited by hand.
 func TestCommittedBaseline(t *testing.T) {
 	base, err := readBaseline("baseline.json")
 	if err != nil {

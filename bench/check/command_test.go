@@ -51,7 +51,7 @@ func TestWhatWasAcceptedPassesAndWhatIsWorseFails(t *testing.T) {
 	}
 }
 
-// A run that is not whole must neither pass nor become the baseline.
+// An incomplete run must neither pass nor become the baseline.
 func TestRunThatIsNotWholeIsNotCompared(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "baseline.json")
 	if _, err := command(file, twoRounds, "-update"); err != nil {

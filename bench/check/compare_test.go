@@ -71,7 +71,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// One round that the machine spoiled, or that happened to allocate, is no
+// A single slow round, or a single round with more allocations, is not a
 // regression.
 func TestSpoiledRoundIsNoRegression(t *testing.T) {
 	const good = "BenchmarkA/x 1000 40 ns/op 32 B/op 1 allocs/op\nBenchmarkA/reference 1000 100 ns/op 0 B/op 0 allocs/op\n"

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// twoRounds is what two runs of go test print, one after the other.
+// twoRounds is the output of two runs of go test, one after the other.
 const twoRounds = `goos: linux
 goarch: amd64
 pkg: culvert/sniff
@@ -31,7 +31,7 @@ PASS
 ok  	culvert/sniff	0.589s
 `
 
-// mustRead reads a run that has nothing strange about it.
+// mustRead reads a successful run.
 func mustRead(t testing.TB, text string) *output {
 	t.Helper()
 	o, err := readOutput(strings.NewReader(text), func(line string) { t.Errorf("strange line %q", line) })
@@ -139,7 +139,7 @@ func TestInputThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// result is a line that takes so long.
+// result returns a line with the given time.
 func result(bench string, nanos float64) string {
 	return fmt.Sprintf("%s-2 1000 %v ns/op 0 B/op 0 allocs/op\n", bench, nanos)
 }
@@ -207,8 +207,8 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// FuzzReadOutput checks that every benchmark that is read has a name and
-// figures that can be compared, and means the same when it is printed again.
+// FuzzReadOutput checks that every benchmark that is read has a name and figures
+// that can be compared, and is read the same after it is printed again.
 func FuzzReadOutput(f *testing.F) {
 	f.Add(twoRounds)
 	f.Add("pkg: p\nBenchmarkA-2 1 NaN ns/op 0 B/op 0 allocs/op\n")

@@ -16,8 +16,8 @@ import (
 
 const secret = "0123456789abcdef0123456789abcdef"
 
-// answers is what a server behind a proxy does, for requests that are as they
-// should be: with all their headers, however they came.
+// answers handles requests like a server behind a proxy, and checks that they
+// have all their headers.
 func answers(w http.ResponseWriter, r *http.Request) {
 	size, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
 	n, _ := io.Copy(io.Discard, r.Body)
@@ -112,7 +112,7 @@ func TestProtocolThatIsNotThere(t *testing.T) {
 	}
 }
 
-// The window of the connection is used up and made wider.
+// The window of the connection is exhausted and then widened.
 func TestMuchOverOneConnection(t *testing.T) {
 	l, err := NewRequests(t.Context(), endTLS(t), RequestOptions{Secret: secret, Response: 1 << 20, Conns: 1, Streams: 4})
 	l = must(t)(l, err)

@@ -142,8 +142,8 @@ func (s *stallingEcho) run(hello int) {
 	}
 }
 
-// A server that stops once, for the time of 20 messages, makes about 20
-// messages late: those that were due meanwhile, not only the one that waited
+// A server that stalls once for the time of 20 messages makes about 20 messages
+// late: all that were due meanwhile, not only the one that was waiting
 // (coordinated omission).
 func TestStallMakesAllMessagesOfItsTimeLate(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -179,7 +179,7 @@ func TestStallMakesAllMessagesOfItsTimeLate(t *testing.T) {
 	}
 }
 
-// A refused client is an error that is counted, and the next one is tried.
+// A refused connection is counted as an error, and the load continues.
 func TestErrorsAreCountedAndWorkGoesOn(t *testing.T) {
 	p := servers(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

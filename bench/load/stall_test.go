@@ -74,10 +74,10 @@ func runFor(t *testing.T, l Load, d time.Duration) Outcome {
 	return out
 }
 
-// A server that stops for good is late for every message that was due until the
-// run's end, though none of them was ever answered, and the connections that it
-// left in the middle of an exchange are not used again: the late answer would
-// be taken for that of the next message.
+// If a server stops for good, every message that was due before the end of the
+// run counts as late, although none was answered. The connections left in the
+// middle of an exchange are not used again, because the late answer would be
+// taken for that of the next message.
 func TestStallToTheEndIsSeenAndCutOffConnectionsAreReplaced(t *testing.T) {
 	t.Parallel() // waits for endTimeout
 	e, tg := startGatedEcho(t)
@@ -105,7 +105,7 @@ func TestStallToTheEndIsSeenAndCutOffConnectionsAreReplaced(t *testing.T) {
 	}
 }
 
-// The gate opens when the run is over: what was under way still counts, as late.
+// The gate opens when the run is over: units in progress still count, as late.
 func TestAnswerAfterTheEndIsLate(t *testing.T) {
 	e, tg := startGatedEcho(t)
 	m, err := NewMessages(context.Background(), tg, MessageOptions{Size: 1, Conns: 1, Rate: 100})
@@ -128,8 +128,8 @@ func TestAnswerAfterTheEndIsLate(t *testing.T) {
 	}
 }
 
-// A client that is never answered is an error, not nothing, and is not waited
-// for as long as its own time-out.
+// A client that never gets an answer is counted as an error, and the run does
+// not wait for the client's own timeout.
 func TestSilenceAtTheEndOfARunIsAnError(t *testing.T) {
 	t.Parallel()
 	p := servers(t)
@@ -155,7 +155,7 @@ func TestSilenceAtTheEndOfARunIsAnError(t *testing.T) {
 	}
 }
 
-// That everything is given up is nobody's error.
+// Units that fail because the run was cancelled are not counted as errors.
 func TestCancellingIsNoError(t *testing.T) {
 	e, tg := startGatedEcho(t)
 	defer close(e.gate)
@@ -171,7 +171,7 @@ func TestCancellingIsNoError(t *testing.T) {
 	}
 }
 
-// A run goes on to its end on connections that are opened anew.
+// A run continues until its end with reopened connections.
 func TestBrokenConnectionsAreReplaced(t *testing.T) {
 	p := servers(t)
 	plain, ctx := target(t, p.Plain[0]), context.Background()
@@ -199,7 +199,8 @@ func TestBrokenConnectionsAreReplaced(t *testing.T) {
 	}
 }
 
-// Streams flow when they are ready: a server that says nothing is not.
+// NewStreams waits until every stream is established, so it fails with a server
+// that sends nothing.
 func TestStreamsAreReadyWhenTheyFlow(t *testing.T) {
 	p := servers(t)
 	for _, dir := range []Direction{Down, Up} {
@@ -213,7 +214,7 @@ func TestStreamsAreReadyWhenTheyFlow(t *testing.T) {
 	}
 }
 
-// Fewer connections than pingers: each has its turn in every interval.
+// With fewer connections than pingers, each is pinged once in every interval.
 func TestFewHeldConnectionsAreAllPinged(t *testing.T) {
 	p := servers(t)
 	h, err := Hold(context.Background(), target(t, p.Plain[0]), 3)
@@ -231,8 +232,8 @@ func TestFewHeldConnectionsAreAllPinged(t *testing.T) {
 	}
 }
 
-// Thousands of workers do not have a histogram each, whose emptying alone would
-// take longer than many a run.
+// Thousands of workers share histograms, because emptying one for each would take
+// longer than a short run.
 func TestManyWorkersShareHistograms(t *testing.T) {
 	c := newCrowd(8900)
 	if len(c.tallies) > maxTallies {

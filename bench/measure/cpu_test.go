@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary be a process that works when it is told to.
+// TestMain makes the test binary run as a process that works on request.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "worker" {
 		worker()
@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// worker burns 30 ms on a thread of its own for every line it reads, lets the
-// thread end, and answers.
+// worker uses 30 ms of processor time on a new thread for every line it reads,
+// ends the thread, and answers.
 func worker() {
 	for s := bufio.NewScanner(os.Stdin); s.Scan(); {
 		task := "/proc/self/task/" + strconv.Itoa(<-burnOnce())
@@ -38,9 +38,9 @@ func worker() {
 	}
 }
 
-// burnOnce works on a thread that ends after it, and tells which it was. The
-// first thread of a process never ends: one that finds itself there lets
-// another do the work.
+// burnOnce works on a thread that ends afterwards, and returns the thread's ID.
+// The first thread of a process never ends, so a goroutine on that thread starts
+// another one for the work.
 func burnOnce() <-chan int {
 	tid := make(chan int, 1)
 	go func() {
@@ -56,7 +56,7 @@ func burnOnce() <-chan int {
 	return tid
 }
 
-// burn uses a processor for as long as it says, by the thread's own clock.
+// burn uses a processor for the given time, by the thread's own clock.
 func burn(d time.Duration) {
 	const threadClock = 3 // CLOCK_THREAD_CPUTIME_ID
 	x := 0.0
@@ -130,7 +130,7 @@ func TestProcessTimeIsTheSumOfSchedstat(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := schedstat(t, pid)
-	const tick = 10 * time.Millisecond // running threads are booked at every tick
+	const tick = 10 * time.Millisecond // the time of running threads is updated at every tick
 	if got < before-tick || got > after+tick {
 		t.Errorf("got %v, schedstat has from %v to %v", got, before, after)
 	}
@@ -157,7 +157,7 @@ func schedstat(t *testing.T, pid int) time.Duration {
 	return sum
 }
 
-// ended is the number of a process that is not there any more.
+// ended returns the ID of a process that has ended.
 func ended(t *testing.T) int {
 	t.Helper()
 	cmd := exec.Command("true")
@@ -210,7 +210,7 @@ func TestUsageSince(t *testing.T) {
 	}
 }
 
-// cpu is what processes have used in all.
+// cpu returns the total time used by processes.
 func cpu(pids []int) (all time.Duration, err error) {
 	u, err := ReadUsage(pids)
 	for _, t := range u {

@@ -51,7 +51,7 @@ func TestFDsCountsDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const n = 600 // more than one reading of the folder
+	const n = 600 // more entries than one read of the folder returns
 	for range n / 2 {
 		r, w, err := os.Pipe()
 		if err != nil {

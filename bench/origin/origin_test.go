@@ -39,10 +39,10 @@ func startProcess(t *testing.T, n int) *Process {
 	return p
 }
 
-// hello is a TLS record of five bytes, which is all that the servers look at.
+// hello is a TLS record of five bytes; the servers check only its length.
 var hello = []byte{22, 3, 1, 0, 5, 'h', 'e', 'l', 'l', 'o'}
 
-// connect says hello and the order.
+// connect connects and sends the hello and the order.
 func connect(t *testing.T, addr string, o Order) net.Conn {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", addr, 5*time.Second)
@@ -148,7 +148,7 @@ func TestKilledServerResetsAndRefusesUntilItIsRevived(t *testing.T) {
 	if _, err := net.Dial("tcp", p.Plain[0]); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a new one: %v, want refused", err)
 	}
-	connect(t, p.Plain[1], Order{Echo, 1}) // the other lives
+	connect(t, p.Plain[1], Order{Echo, 1}) // the other server still works
 	if err := p.Revive(0); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestServersThatNeverWork(t *testing.T) {
 	}
 }
 
-// Nothing stays behind when the parent dies: its end of the pipe closes.
+// The process ends when its parent is killed, because that closes the pipe.
 func TestEndsWithItsParent(t *testing.T) {
 	p := startProcess(t, 1)
 	p.in.Close()

@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// golden is a configuration that uses everything.
+// golden is a configuration with all features.
 func golden(dir string) config {
 	return config{
 		Setup: Setup{
@@ -42,7 +42,7 @@ func TestConfigurations(t *testing.T) {
 	}
 }
 
-// compare takes the peer's folder for /run/peer.
+// compare replaces the peer's folder with /run/peer.
 func compare(t *testing.T, want, got, dir string) {
 	t.Helper()
 	b, err := os.ReadFile(got)
@@ -67,8 +67,7 @@ func compare(t *testing.T, want, got, dir string) {
 	}
 }
 
-// TestConfigurationsAreYAML is what can be checked of programs that are not
-// there.
+// TestConfigurationsAreYAML is the check for programs that are not installed.
 func TestConfigurationsAreYAML(t *testing.T) {
 	for _, p := range []Peer{envoy(), traefik()} {
 		t.Run(p.Name, func(t *testing.T) {

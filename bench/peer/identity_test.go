@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// served is a request that came to the server.
+// served is a request that the server received.
 type served struct{ secret, proto, host string }
 
-// httpServer says "hi", and what it was asked.
+// httpServer answers "hi", and sends each request to the test.
 func httpServer(t *testing.T) (addr string, requests <-chan served) {
 	t.Helper()
 	ch := make(chan served, 16)
@@ -74,7 +74,7 @@ func TestTLSEndsForThoseWithTheSecret(t *testing.T) {
 		if n := len(requests); n > 0 {
 			t.Errorf("%d requests more came to the server", n)
 		}
-		open(t, r.Addr) // the other name still passes
+		open(t, r.Addr) // the other name is still passed through
 		if out := r.generations[0].output(); out != "" && p.Name != "culvert" {
 			t.Errorf("it prints%s", out)
 		}

@@ -21,12 +21,12 @@ import (
 	"time"
 )
 
-// waitLimit is how long a test waits for what must happen soon. Only a test
-// that fails waits for it.
+// waitLimit is how long a test waits for an event that normally happens soon.
+// Only a failing test waits as long.
 const waitLimit = 20 * time.Second
 
-// TestMain lets the test binary be the relay, and other programs that the
-// tests start.
+// TestMain makes the test binary run as the relay, and as other programs that
+// the tests start.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		command, ok := map[string]func([]string) error{
@@ -59,7 +59,7 @@ var buildCulvert = sync.OnceValues(func() (dir string, err error) {
 	return dir, nil
 })
 
-// stubborn listens on its argument and has a child; neither ends for SIGTERM.
+// stubborn listens on its argument and has a child; both ignore SIGTERM.
 func stubborn(args []string) error {
 	signal.Ignore(syscall.SIGTERM)
 	if len(args) > 1 { // the child
@@ -78,7 +78,7 @@ func stubborn(args []string) error {
 	select {}
 }
 
-// harness starts a relay, says its process number, and waits to be killed.
+// harness starts a relay, prints its process ID, and waits to be killed.
 func harness(args []string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -132,8 +132,8 @@ func builtCulvert(t *testing.T) string {
 	return filepath.Join(dir, "culvert")
 }
 
-// forEach runs f for each peer that is there; those that are always measured
-// must be in CI.
+// forEach runs f for each installed peer. In CI those that are always measured
+// must be installed.
 func forEach(t *testing.T, names []string, f func(*testing.T, Peer)) {
 	t.Helper()
 	for _, p := range peers(t, names...) {
@@ -163,10 +163,10 @@ func begin(t *testing.T, p Peer, s Setup) *Running {
 	return r
 }
 
-// goodbye is what the server says once the client has ended.
+// goodbye is what the server sends after the client's EOF.
 const goodbye = "bye"
 
-// echoServer returns what it is sent, and says goodbye at the end.
+// echoServer echoes all bytes, and sends goodbye after EOF.
 func echoServer(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -191,7 +191,8 @@ func echoServer(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// refused is an address that nobody listens on, below the ephemeral ports.
+// refused returns an address on which no process listens, below the ephemeral
+// ports.
 func refused(t *testing.T) string {
 	t.Helper()
 	addr, err := freeAddr()
@@ -221,7 +222,7 @@ func hello(t *testing.T, name string) []byte {
 	return append(head, body...)
 }
 
-// client is a connection that has said hello and got it back.
+// client is a connection that has sent a hello and received its echo.
 type client struct {
 	*net.TCPConn
 }
@@ -241,8 +242,8 @@ func (c client) echo(b []byte) error {
 	return nil
 }
 
-// dial connects from the i-th loopback address. The first is left to the
-// kernel, which then finds a port sooner.
+// dial connects from the i-th loopback address. For the first one the kernel
+// chooses the address, with which it finds a port faster.
 func dial(addr string, hello []byte, i int) (client, error) {
 	var from net.Dialer
 	if i > 0 {
@@ -271,7 +272,7 @@ func open(t *testing.T, addr string) client {
 	return c
 }
 
-// gone waits until the processes are not even zombies.
+// gone waits until the processes have ended and been reaped.
 func gone(t *testing.T, pids []int) {
 	t.Helper()
 	for end := time.Now().Add(waitLimit); ; time.Sleep(time.Millisecond) {
@@ -290,7 +291,7 @@ func gone(t *testing.T, pids []int) {
 	}
 }
 
-// startedIn are the processes whose working folder is below dir.
+// startedIn returns the processes whose working folder is below dir.
 func startedIn(dir string) []int {
 	var pids []int
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd")

@@ -318,7 +318,7 @@ func TestFolderThatNobodyEntersIsSaid(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to run as user nobody")
 	}
-	dir := filepath.Join(t.TempDir(), "below") // what t.TempDir is in is closed
+	dir := filepath.Join(t.TempDir(), "below") // the parent of t.TempDir is not searchable
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestIdleConnectionsToTheLimit opens as many connections as the descriptors
-// of this process carry, which holds both ends of each, as every peer does.
+// TestIdleConnectionsToTheLimit opens as many connections as the descriptors of
+// this process allow. The process holds both ends of each, as every peer does.
 func TestIdleConnectionsToTheLimit(t *testing.T) {
 	if os.Getenv("CULVERT_SOAK") == "" {
 		t.Skip("takes a while: set CULVERT_SOAK=1")

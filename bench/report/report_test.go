@@ -100,8 +100,8 @@ func TestPageEscapesWhatPeersSay(t *testing.T) {
 	}
 }
 
-// A picture is well formed, has a bar or a point for every peer, and nothing
-// lies outside of it.
+// A chart is well-formed, has a bar or a point for every peer, and no element is
+// outside its area.
 func TestPicturesHoldEveryPeer(t *testing.T) {
 	pictures := regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(html(t, sample()), -1)
 	if len(pictures) != 2 {

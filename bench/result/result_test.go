@@ -45,7 +45,7 @@ func TestStat(t *testing.T) {
 	}
 }
 
-// Ratios are of the same round: a slow round slows both.
+// Ratios are computed within a round, because a slow round affects both.
 func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	w := work("x", map[string][]float64{"culvert": {1, 10, 100}, "nginx": {2, 20, 200}})
 	if got, want := w.Ratio("cpu", "culvert", "nginx"), (Stat{0.5, 0.5, 0.5, 3}); got != want {
@@ -114,7 +114,7 @@ func TestMannWhitney(t *testing.T) {
 	}
 }
 
-// A machine that is slower in the second run slows both alike.
+// A machine that is slower in the second run affects both equally.
 func TestSlowerMachineIsNoChange(t *testing.T) {
 	before := report(work("x", map[string][]float64{"culvert": {9, 10, 11, 10.5, 9.5}, "nginx": {10, 11, 12.2, 11.4, 10.6}}))
 	after := report(work("x", map[string][]float64{"culvert": {18, 20, 22, 21, 19}, "nginx": {20.1, 22, 24.2, 23.1, 20.8}}))
@@ -174,7 +174,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// What is accepted can be written, read again, judged and compared.
+// An accepted report can be written, read again, judged and compared.
 func FuzzRead(f *testing.F) {
 	var b bytes.Buffer
 	w := work("x", map[string][]float64{"culvert": {1, 2}, "nginx": {2, 3}})

@@ -23,7 +23,7 @@ func TestChoosePeers(t *testing.T) {
 		{"of no kind", []string{"squid=/bin/squid"}, nil, "", "--peer squid=/bin/squid: want name=path"},
 		{"without a path", []string{"nginx"}, nil, "", "want name=path"},
 		{"direct has no binary", []string{"direct=/bin/true"}, nil, "", "want name=path"},
-		{"leave out nobody", nil, []string{"squid"}, "", "--without squid: no such peer"},
+		{"leave out an unknown peer", nil, []string{"squid"}, "", "--without squid: no such peer"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -40,7 +40,7 @@ const (
 	Undrained  = "undrained"  // an operator put it back into service
 )
 
-// Config says where events are sent. An empty field disables its receiver.
+// Config is the receivers of events. An empty field disables its receiver.
 type Config struct {
 	Command []string // a program and its arguments, run with the event as JSON on standard input
 	Webhook string   // an http or https URL, which gets the event as the JSON body of a POST

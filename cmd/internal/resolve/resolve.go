@@ -17,7 +17,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Config says how names are looked up. The zero value means the defaults.
+// Config is the configuration of lookups. The zero value means the defaults.
 type Config struct {
 	Servers []netip.AddrPort // DNS servers, queried in this order; none means those of /etc/resolv.conf
 	MinTTL  time.Duration    // lower bound of how long an answer is valid; 0 means DefaultMinTTL
