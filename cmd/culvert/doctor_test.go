@@ -50,7 +50,7 @@ func TestDoctorsExitStatus(t *testing.T) {
 	}{
 		{"all is well", "https://" + siteName, false, 0, " 0 with a warning, 0 wrong"},
 		{"something is wrong", "http://" + siteName, false, 1, "the scheme is http instead of https"},
-		{"only warnings", "https://" + siteName, true, 3, "of an authority that this machine does not know"},
+		{"only warnings", "https://" + siteName, true, 3, "from an authority that this machine does not trust"},
 		{"both", "http://" + siteName, true, 1, "the scheme is http instead of https"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
