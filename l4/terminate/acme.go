@@ -25,12 +25,12 @@ func (c *Config) certificateFor(hello *tls.ClientHelloInfo) (cert *tls.Certifica
 	if c.ACME == nil {
 		return nil, errNoCertificate
 	}
-	g, ok := hello.Conn.(*gated)
+	client, ok := hello.Conn.(*clientConn)
 	if !ok {
 		return c.ACME.Manager.GetCertificate(hello)
 	}
-	// The authority asks for its proof in handshakes that need a place, too.
-	if e := g.outside(func() { cert, err = c.ACME.Manager.GetCertificate(hello) }); e != nil {
+	// The authority checks the proof in handshakes that need slots, too.
+	if e := client.withoutSlot(func() { cert, err = c.ACME.Manager.GetCertificate(hello) }); e != nil {
 		return nil, e
 	}
 	return cert, err

@@ -12,7 +12,7 @@ import (
 // between them: a fifth of the CPU of a request. HTTP itself is read and written
 // by net/http here as well.
 type carrier struct {
-	kept   keptConns
+	idle   idleConns
 	limits *Limits
 }
 
@@ -22,7 +22,7 @@ func newCarrier(l *Limits) *carrier { return &carrier{limits: l} }
 // the response is closed; after an error it is the caller's to release.
 func (c *carrier) trip(r *http.Request, a *attempt) (*http.Response, error) {
 	key := a.key()
-	if conn := c.kept.take(key); conn != nil {
+	if conn := c.idle.take(key); conn != nil {
 		res, err := c.roundTrip(conn, r, a)
 		if err == nil || !conn.wasStale(r, err) {
 			return res, err
@@ -32,7 +32,7 @@ func (c *carrier) trip(r *http.Request, a *attempt) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.free = func() { c.kept.put(key, conn) }
+	conn.free = func() { c.idle.put(key, conn) }
 	return c.roundTrip(conn, r, a)
 }
 

@@ -97,9 +97,9 @@ func behind(secure bool) setting {
 
 // free is how many connections wait for a request.
 func (r *rig) free() int {
-	r.carrier.kept.mu.Lock()
-	defer r.carrier.kept.mu.Unlock()
-	return r.carrier.kept.n
+	r.carrier.idle.mu.Lock()
+	defer r.carrier.idle.mu.Unlock()
+	return r.carrier.idle.n
 }
 
 const stolen = "HTTP/1.1 200 OK\r\nX-Path: /stolen\r\nContent-Length: 0\r\n\r\n"

@@ -81,8 +81,8 @@ func TestClientLeavesAtAnyPoint(t *testing.T) {
 					t.Errorf("got %s, %v", got.Status, got.Header)
 				}
 				r.report()
-				r.carrier.kept.close()
-				r.carrier.kept.over = false
+				r.carrier.idle.close()
+				r.carrier.idle.over = false
 			})
 		})
 	}

@@ -33,10 +33,10 @@ type exchange struct {
 	server  *Server
 	control *http.ResponseController
 	report  Request
-	gated   *gated    // of HTTP/1
-	streams bool      // HTTP/2: a deadline ends the stream, whether something waits or not
-	until   time.Time // the write deadline that is set
-	body    *body     // nil: nobody has asked for it
+	client  *clientConn // of HTTP/1
+	streams bool        // HTTP/2: a deadline ends the stream, whether something waits or not
+	until   time.Time   // the write deadline that is set
+	body    *body       // nil: nobody has asked for it
 	in      atomic.Int64
 
 	mu   sync.Mutex
@@ -55,8 +55,8 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	if x.streams {
 		return x
 	}
-	if x.gated = gatedOf(r.Context()); x.gated != nil {
-		x.gated.lingers.Store(r.ContentLength != 0)
+	if x.client = clientConnOf(r.Context()); x.client != nil {
+		x.client.lingers.Store(r.ContentLength != 0)
 	}
 	x.patience() // with what an earlier exchange left not even a 100 Continue might go out
 	if r.ContentLength != 0 {
@@ -120,8 +120,8 @@ func (x *exchange) announce(status int) {
 // heardOut notes that the client says nothing more, so that its connection need
 // not linger when it is closed.
 func (x *exchange) heardOut() {
-	if x.gated != nil {
-		x.gated.lingers.Store(false)
+	if x.client != nil {
+		x.client.lingers.Store(false)
 	}
 }
 

@@ -226,7 +226,7 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Certificates: f.Get, Gate: NewGate(4)}}, server.addr)
+	r := startRig(t, setting{Config: Config{Certificates: f.Get, Handshakes: NewHandshakeLimiter(4)}}, server.addr)
 
 	var handshakes, stop = atomic.Int64{}, make(chan bool)
 	var clients sync.WaitGroup

@@ -61,9 +61,9 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, clientKey{}, c.(*tls.Conn).NetConn())
 }
 
-func gatedOf(ctx context.Context) *gated {
-	c, _ := ctx.Value(clientKey{}).(*gated)
+func clientConnOf(ctx context.Context) *clientConn {
+	c, _ := ctx.Value(clientKey{}).(*clientConn)
 	return c
 }
 
-func connOf(ctx context.Context) Conn { return gatedOf(ctx).Conn.(Conn) }
+func connOf(ctx context.Context) Conn { return clientConnOf(ctx).Conn.(Conn) }

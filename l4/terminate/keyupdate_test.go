@@ -266,8 +266,8 @@ func TestKeyUpdatesGetNoTime(t *testing.T) {
 // What is wrong in a handshake, or brings it no further, ends it, and no place
 // at the gate is taken.
 func TestUselessRecordsInTheHandshake(t *testing.T) {
-	g := NewGate(1)
-	r := startRig(t, setting{Config: Config{Gate: g}}, startRecorder(t, nil).addr)
+	l := NewHandshakeLimiter(1)
+	r := startRig(t, setting{Config: Config{Handshakes: l}}, startRecorder(t, nil).addr)
 	hello := string(r.hello())
 	changes := strings.Repeat("\x14\x03\x03\x00\x01\x01", useless)
 	warnings := strings.Repeat("\x15\x03\x01\x00\x02\x01\x64", useless)
@@ -304,7 +304,7 @@ func TestUselessRecordsInTheHandshake(t *testing.T) {
 				_ = c.Close()
 			}
 			eventually(t, "it is refused", func() bool { return len(r.refusals()) == before+1 })
-			eventually(t, "the gate is free", func() bool { return len(g.places) == 0 })
+			eventually(t, "all slots of the limiter are free", func() bool { return l.idle(1) })
 		})
 	}
 }

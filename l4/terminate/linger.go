@@ -14,7 +14,7 @@ const (
 // nobody wants. A socket that is closed while bytes come answers them with a
 // reset, and that takes the response away from a client that has not read it
 // yet. So there is a FIN, then what comes is read, as it is: TLS is over.
-func (c *gated) linger() {
+func (c *clientConn) linger() {
 	defer c.Conn.Close()
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

@@ -6,47 +6,48 @@ import (
 	"time"
 )
 
-// roster has the connections of a route that asks for client certificates,
-// WebSockets among them, so that a revocation can reach them. The zero value
-// is empty.
-type roster struct {
+// openConns are the open connections of a route that asks for client
+// certificates, including those of WebSockets, so that Recheck can close them.
+// It is safe for concurrent use; the zero value is empty.
+type openConns struct {
 	mu    sync.Mutex
-	conns map[*gated]*tls.Conn
+	conns map[*clientConn]*tls.Conn
 }
 
-func (r *roster) add(g *gated, c *tls.Conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.conns == nil {
-		r.conns = map[*gated]*tls.Conn{}
+func (o *openConns) add(c *clientConn, t *tls.Conn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.conns == nil {
+		o.conns = map[*clientConn]*tls.Conn{}
 	}
-	r.conns[g] = c
+	o.conns[c] = t
 }
 
-func (r *roster) remove(g *gated) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.conns, g)
+func (o *openConns) remove(c *clientConn) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.conns, c)
 }
 
-// Recheck closes the connections whose client certificate does not do any
-// more, for when the authorities have changed, and returns how many. Without
-// it a request is refused all the same, but not what a WebSocket carries.
+// Recheck closes the connections whose client certificate is no longer
+// accepted, and returns how many. Call it when the authorities have changed.
+// New requests on such connections are refused without it, but it alone ends
+// their WebSockets.
 func (s *Server) Recheck() (closed int) {
 	if s.cfg.Clients == nil {
 		return 0
 	}
-	s.roster.mu.Lock()
-	var bad []*gated
-	for g, c := range s.roster.conns {
-		state := c.ConnectionState()
+	s.openConns.mu.Lock()
+	var bad []*clientConn
+	for c, t := range s.openConns.conns {
+		state := t.ConnectionState()
 		if _, err := s.cfg.Clients.Refusal(&state, time.Now()); err != nil {
-			bad = append(bad, g)
+			bad = append(bad, c)
 		}
 	}
-	s.roster.mu.Unlock()
-	for _, g := range bad {
-		_ = g.Close()
+	s.openConns.mu.Unlock()
+	for _, c := range bad {
+		_ = c.Close()
 	}
 	return len(bad)
 }

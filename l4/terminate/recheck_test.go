@@ -45,10 +45,10 @@ func TestRecheckClosesTheRevoked(t *testing.T) {
 		t.Errorf("the other one got %q, %v", got, err)
 	}
 	b.Close()
-	eventually(t, "nobody is left on the roster", func() bool {
-		r.roster.mu.Lock()
-		defer r.roster.mu.Unlock()
-		return len(r.roster.conns) == 0
+	eventually(t, "nobody is left on the openConns", func() bool {
+		r.openConns.mu.Lock()
+		defer r.openConns.mu.Unlock()
+		return len(r.openConns.conns) == 0
 	})
 }
 

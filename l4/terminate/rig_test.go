@@ -123,8 +123,8 @@ type setting struct {
 func startRig(t testing.TB, set setting, servers ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, outcomes: map[string][]error{}, conns: map[net.Conn]bool{}}
-	if set.Gate == nil {
-		set.Gate = NewGate(2)
+	if set.Handshakes == nil {
+		set.Handshakes = NewHandshakeLimiter(2)
 	}
 	if set.Certificates == nil {
 		certs := &Certificates{pairs: []tls.Certificate{serverCertificate()}}

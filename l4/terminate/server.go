@@ -32,7 +32,7 @@ type Config struct {
 	Certificates func() *Certificates // what holds now; nil: only what ACME gets
 	ACME         *ACME                // nil: none
 	Profile      Profile              // "": Intermediate
-	Gate         *Gate                // shared by all Servers of a process
+	Handshakes   *HandshakeLimiter    // shared by all Servers of a process
 
 	// Raw relays what is inside TLS as it is, without looking for HTTP.
 	Raw bool
@@ -80,13 +80,13 @@ const maxStreams = 100
 
 // Server serves the connections of one route. It is safe for concurrent use.
 type Server struct {
-	cfg      Config
-	limits   Limits
-	tls      *tls.Config
-	front    atomic.Pointer[front]
-	upstream atomic.Pointer[Upstream]
-	carrier  *carrier
-	roster   roster
+	cfg       Config
+	limits    Limits
+	tls       *tls.Config
+	front     atomic.Pointer[front]
+	upstream  atomic.Pointer[Upstream]
+	carrier   *carrier
+	openConns openConns
 }
 
 // New returns a Server, which has no servers behind it before SetUpstream.
@@ -149,23 +149,23 @@ func (s *Server) handshake(c Conn, deadline time.Time) (*tls.Conn, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	_ = c.SetDeadline(deadline)
-	g := &gated{Conn: c, gate: s.cfg.Gate, ctx: ctx}
-	if err := g.begin(); err != nil {
+	client := &clientConn{Conn: c, limiter: s.cfg.Handshakes, ctx: ctx}
+	if err := client.beginHandshake(); err != nil {
 		return nil, err
 	}
-	conn := tls.Server(g, s.tls)
+	conn := tls.Server(client, s.tls)
 	err := conn.Handshake()
-	g.end()
+	client.endHandshake()
 	if err != nil {
 		return nil, err
 	}
 	_ = c.SetDeadline(time.Time{})
 	if !s.cfg.Raw {
-		g.patience = s.limits.BodyTimeout
+		client.writeTimeout = s.limits.BodyTimeout
 	}
 	if s.cfg.Clients != nil {
-		g.in = &s.roster
-		s.roster.add(g, conn)
+		client.open = &s.openConns
+		s.openConns.add(client, conn)
 	}
 	return conn, nil
 }
@@ -177,7 +177,7 @@ func (s *Server) Retire() {
 	last := s.newFront()
 	last.http.SetKeepAlivesEnabled(false)
 	old := s.front.Swap(last)
-	s.carrier.kept.close()
+	s.carrier.idle.close()
 	go old.shutDown()
 	time.AfterFunc(lateness, last.shutDown)
 }

@@ -116,7 +116,7 @@ func (s *Server) join(x *exchange, o *opening) {
 		return
 	}
 	x.report.Status, x.report.Upgraded = http.StatusSwitchingProtocols, true
-	x.gated.patience = 0 // a WebSocket has the time that its pool gives it
+	x.client.writeTimeout = 0 // a WebSocket has the time that its pool gives it
 	soon := time.Now().Add(s.limits.BodyTimeout)
 	_, _ = client.SetDeadline(soon), o.conn.SetDeadline(soon)
 	if err := agree(rw, o); err != nil {

@@ -13,10 +13,10 @@ import (
 // terminators serve the routes whose TLS ends here, and the listeners that
 // send clients to https. Whoever changes what is served holds service.changing.
 type terminators struct {
-	log    *slog.Logger
-	gate   *terminate.Gate
-	report func(*terminate.Request)
-	counts *requests
+	log        *slog.Logger
+	handshakes *terminate.HandshakeLimiter
+	report     func(*terminate.Request)
+	counts     *requests
 
 	mu      sync.Mutex             // of who changes running; who only reads it while nothing changes needs none
 	running map[string]*terminator // by config.Termination.Key
@@ -27,7 +27,7 @@ type terminators struct {
 // the processors that the loops leave, at least one.
 func (s *Service) newTerminators(loops int) *terminators {
 	return &terminators{
-		log: s.log, gate: terminate.NewGate(runtime.GOMAXPROCS(0) - loops), // the engine sees to one at least
+		log: s.log, handshakes: terminate.NewHandshakeLimiter(runtime.GOMAXPROCS(0) - loops), // the engine sees to one at least
 		report: func(r *terminate.Request) { s.access.Load().AddRequest(r) },
 		counts: newRequests(),
 	}

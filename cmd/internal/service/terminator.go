@@ -68,7 +68,7 @@ func (t *terminators) begin(of config.Termination) (*terminator, error) {
 	stripRequest, stripResponse := s.Strip()
 	x := &terminator{settings: s, names: of.Names, name: nameOf(of), stop: stop}
 	cfg := terminate.Config{
-		Profile: cmp.Or(s.Profile, terminate.Intermediate), Gate: t.gate, Raw: s.Raw, HSTS: s.HSTS,
+		Profile: cmp.Or(s.Profile, terminate.Intermediate), Handshakes: t.handshakes, Raw: s.Raw, HSTS: s.HSTS,
 		StripRequest: stripRequest, StripResponse: stripResponse, Limits: s.Limits(), Log: t.log,
 		Report: func(r *terminate.Request) {
 			t.counts.count(x.name, r)

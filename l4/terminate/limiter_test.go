@@ -11,39 +11,78 @@ import (
 	"time"
 )
 
-// At most as many are inside as there are places, and who gives up waiting
-// takes none.
-func TestGate(t *testing.T) {
-	g := NewGate(2)
-	ctx, cancel := context.WithCancel(context.Background())
-	for range 2 {
-		if err := g.enter(ctx); err != nil {
+// idle reports whether n slots are free. It takes none.
+func (l *HandshakeLimiter) idle(n int64) bool {
+	ok := l.slots.TryAcquire(n)
+	if ok {
+		l.slots.Release(n)
+	}
+	return ok
+}
+
+func TestLimiterHasAsManySlotsAsAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		size, want int
+	}{
+		{"three", 3, 3},
+		{"zero means one", 0, 1},
+		{"a negative number means one", -1, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := NewHandshakeLimiter(tt.size)
+			for i := range tt.want {
+				if l.idle(int64(tt.want - i + 1)) {
+					t.Errorf("more than %d slots are free after %d acquires", tt.want-i, i)
+				}
+				if err := l.acquire(t.Context()); err != nil {
+					t.Fatalf("acquire %d: %v", i+1, err)
+				}
+			}
+			if l.idle(1) {
+				t.Error("a slot is free after all were acquired")
+			}
+			l.release()
+			if err := l.acquire(t.Context()); err != nil {
+				t.Errorf("acquire after a release: %v", err)
+			}
+		})
+	}
+}
+
+func TestLimiterWaitEndsWithItsContext(t *testing.T) {
+	l := NewHandshakeLimiter(1)
+	if err := l.acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := make(chan error, 1)
+	go func() { waiting <- l.acquire(ctx) }()
+	cancel()
+	if err := within(t, "the wait ends", waiting); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if err := l.acquire(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that is done: got %v, want %v", err, context.Canceled)
+	}
+	l.release()
+	if !l.idle(1) {
+		t.Error("a wait that ended without a slot has taken one")
+	}
+}
+
+func TestNilLimiterHasNoBound(t *testing.T) {
+	var l *HandshakeLimiter
+	for range 100 {
+		if err := l.acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	third := make(chan error, 1)
-	go func() { third <- g.enter(ctx) }()
-	cancel()
-	if err := within(t, "the third gives up", third); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	g.leave()
-	if err := g.enter(context.Background()); err != nil {
-		t.Error(err)
-	}
-	for _, n := range []int{-1, 0} {
-		if err := NewGate(n).enter(context.Background()); err != nil {
-			t.Errorf("NewGate(%d) has no room", n)
-		}
-	}
-	var none *Gate
-	if err := none.enter(context.Background()); err != nil {
-		t.Error(err)
-	}
-	none.leave()
+	l.release()
 }
 
-// recording keeps the first thing that a client sends.
+// recording is a connection that records what is written to it and fails
+// every Read.
 type recording struct {
 	net.Conn
 	sent []byte
@@ -54,17 +93,17 @@ func (r *recording) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (r *recording) Read([]byte) (int, error) { return 0, errors.New("enough") }
+func (r *recording) Read([]byte) (int, error) { return 0, errors.New("recording has nothing to read") }
 
-// hello is what a client sends first.
+// hello returns the bytes of a ClientHello for r.
 func (r *rig) hello() []byte {
 	c := &recording{}
 	_ = tls.Client(c, r.tls("http/1.1")).Handshake()
 	return c.sent
 }
 
-// stopHalfway begins handshakes and leaves them: some in the middle of the
-// hello, some when the server has answered it.
+// stopHalfway begins n handshakes and sends nothing more: half of them stop in
+// the middle of the hello, the others after the server's answer to it.
 func (r *rig) stopHalfway(n int) {
 	r.t.Helper()
 	hello := r.hello()
@@ -86,11 +125,11 @@ func (r *rig) stopHalfway(n int) {
 	}
 }
 
-// Handshakes that stop half-way hold up nobody else, although the gate has
-// one place.
-func TestGateIsNotHeldByWhoWaits(t *testing.T) {
+// With a single slot, handshakes that wait for their clients do not delay
+// others.
+func TestWaitingHandshakeHoldsNoSlot(t *testing.T) {
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Gate: NewGate(1)}, handshake: 10 * patience}, server.addr)
+	r := startRig(t, setting{Config: Config{Handshakes: NewHandshakeLimiter(1)}, handshake: 10 * patience}, server.addr)
 	r.stopHalfway(100)
 	var others sync.WaitGroup
 	for range 10 {
@@ -102,44 +141,43 @@ func TestGateIsNotHeldByWhoWaits(t *testing.T) {
 	}
 	others.Wait()
 	if n := len(r.refusals()); n > 0 {
-		t.Errorf("%d of those that wait are over", n)
+		t.Errorf("%d of the waiting handshakes have ended", n)
 	}
 }
 
-// The deadline ends handshakes that stop half-way, and their places are free.
-func TestGateDeadline(t *testing.T) {
-	g := NewGate(1)
-	r := startRig(t, setting{Config: Config{Gate: g}, handshake: time.Second}, nobodyAt(t))
+func TestDeadlineEndsWaitingHandshakesAndFreesTheirSlots(t *testing.T) {
+	l := NewHandshakeLimiter(1)
+	r := startRig(t, setting{Config: Config{Handshakes: l}, handshake: time.Second}, nobodyAt(t))
 	r.stopHalfway(20)
-	eventually(t, "all are refused", func() bool { return len(r.refusals()) == 20 })
+	eventually(t, "all handshakes are refused", func() bool { return len(r.refusals()) == 20 })
 	for _, err := range r.refusals() {
 		if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the deadline", err)
 		}
 	}
-	if len(g.places) != 0 {
-		t.Error("a place at the gate is taken")
+	if !l.idle(1) {
+		t.Error("a slot of the limiter is still held")
 	}
 }
 
-// A handshake that finds no place in time is refused, and its place is nobody
-// else's to give.
-func TestGateFull(t *testing.T) {
-	g := NewGate(1)
-	r := startRig(t, setting{Config: Config{Gate: g}, handshake: brief}, nobodyAt(t))
-	_ = g.enter(context.Background())
+// A handshake that got no slot before its deadline must not release one.
+func TestHandshakeWithoutSlotIsRefusedAtItsDeadline(t *testing.T) {
+	l := NewHandshakeLimiter(1)
+	r := startRig(t, setting{Config: Config{Handshakes: l}, handshake: brief}, nobodyAt(t))
+	if err := l.acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if c, err := tls.Dial("tcp", r.addr, r.tls()); err == nil {
 		c.Close()
 		t.Error("the handshake went through")
 	}
-	eventually(t, "it is refused", func() bool { return len(r.refusals()) == 1 })
-	if len(g.places) != 1 {
-		t.Error("somebody gave the place up")
+	eventually(t, "the handshake is refused", func() bool { return len(r.refusals()) == 1 })
+	if l.idle(1) {
+		t.Error("the refused handshake released a slot that it did not hold")
 	}
 }
 
-// Without a deadline of its own a handshake has as long as headers have.
-func TestHandshakeWithoutADeadline(t *testing.T) {
+func TestHandshakeWithoutDeadlineHasHeaderTimeout(t *testing.T) {
 	s := New(Config{Limits: Limits{HeaderTimeout: brief}})
 	ours, theirs := net.Pipe()
 	defer ours.Close()
@@ -151,7 +189,7 @@ func TestHandshakeWithoutADeadline(t *testing.T) {
 	s.front.Load().shutDown()
 }
 
-// pipeConn is a client's connection that is no TCP.
+// pipeConn is a client's connection that is not TCP.
 type pipeConn struct {
 	net.Conn
 	rig *rig
@@ -166,8 +204,7 @@ func (c *pipeConn) Refuse(err error) {
 	_ = c.Close()
 }
 
-// A hello in pieces is a hello: one byte at a time, in many records, and both.
-func TestHelloInPieces(t *testing.T) {
+func TestHelloInPiecesIsAccepted(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	for name, piece := range map[string]func([]byte) [][]byte{
@@ -213,7 +250,7 @@ func TestHelloInPieces(t *testing.T) {
 	}
 }
 
-// inPieces sends the first thing that is written in pieces.
+// inPieces splits its first Write into the pieces that piece returns.
 type inPieces struct {
 	net.Conn
 	piece func([]byte) [][]byte

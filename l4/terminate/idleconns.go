@@ -8,10 +8,10 @@ import (
 
 // Connections to servers that wait for the next request.
 const (
-	keptPerServer = 256 // at most, as the guide for clusters has it
-	keptInAll     = 4 * keptPerServer
-	keptFor       = 45 * time.Second // the server closes its end after 60 s
-	sweepEvery    = 5 * time.Second
+	maxIdlePerServer = 256 // at most, as the guide for clusters has it
+	maxIdle          = 4 * maxIdlePerServer
+	maxIdleTime      = 45 * time.Second // the server closes its end after 60 s
+	sweepEvery       = 5 * time.Second
 )
 
 // connKey says which requests may share a connection: those to one server,
@@ -24,9 +24,9 @@ type connKey struct {
 	client          Client // its connection's ID too: its address may be another's later
 }
 
-// keptConns are connections that are free. The zero value has none. It is safe
+// idleConns are connections that are free. The zero value has none. It is safe
 // for concurrent use.
-type keptConns struct {
+type idleConns struct {
 	mu    sync.Mutex
 	free  map[connKey][]*serverConn // the one that was used last is last
 	n     int
@@ -36,17 +36,17 @@ type keptConns struct {
 
 // take returns a connection that its server has left alone, or nil. It is the
 // caller's.
-func (k *keptConns) take(key connKey) *serverConn {
+func (k *idleConns) take(key connKey) *serverConn {
 	for {
 		c := k.pop(key)
-		if c == nil || time.Since(c.since) < keptFor && c.quiet() {
+		if c == nil || time.Since(c.since) < maxIdleTime && c.quiet() {
 			return c
 		}
 		c.abort()
 	}
 }
 
-func (k *keptConns) pop(key connKey) *serverConn {
+func (k *idleConns) pop(key connKey) *serverConn {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	list := k.free[key]
@@ -62,15 +62,15 @@ func (k *keptConns) pop(key connKey) *serverConn {
 
 // put keeps a connection, or closes it when there are enough for its key. When
 // there are enough in all, another one goes.
-func (k *keptConns) put(key connKey, c *serverConn) {
+func (k *idleConns) put(key connKey, c *serverConn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	list := k.free[key]
-	if k.over || len(list) >= keptPerServer {
+	if k.over || len(list) >= maxIdlePerServer {
 		c.abort()
 		return
 	}
-	if k.n >= keptInAll {
+	if k.n >= maxIdle {
 		k.drop()
 		list = k.free[key]
 	}
@@ -86,7 +86,7 @@ func (k *keptConns) put(key connKey, c *serverConn) {
 }
 
 // drop closes the connection that waits longest of some key.
-func (k *keptConns) drop() {
+func (k *idleConns) drop() {
 	for key, list := range k.free {
 		list[0].abort()
 		k.set(key, slices.Delete(list, 0, 1))
@@ -97,13 +97,13 @@ func (k *keptConns) drop() {
 
 // prune closes the connections that have waited too long, and those that their
 // servers have closed.
-func (k *keptConns) prune() {
+func (k *idleConns) prune() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for key, list := range k.free {
 		left := list[:0]
 		for _, c := range list {
-			if time.Since(c.since) < keptFor && c.quiet() {
+			if time.Since(c.since) < maxIdleTime && c.quiet() {
 				left = append(left, c)
 			} else {
 				c.abort()
@@ -120,7 +120,7 @@ func (k *keptConns) prune() {
 }
 
 // close closes all connections, and those that are put later.
-func (k *keptConns) close() {
+func (k *idleConns) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, list := range k.free {
@@ -134,7 +134,7 @@ func (k *keptConns) close() {
 	}
 }
 
-func (k *keptConns) set(key connKey, list []*serverConn) {
+func (k *idleConns) set(key connKey, list []*serverConn) {
 	if len(list) == 0 {
 		delete(k.free, key)
 		return

@@ -50,7 +50,7 @@ const moment = 20 * time.Millisecond
 
 // The connection that was used last is taken first, and each only once.
 func TestTakeLastFirst(t *testing.T) {
-	var k keptConns
+	var k idleConns
 	defer k.close()
 	one, _ := pair(t)
 	two, _ := pair(t)
@@ -73,7 +73,7 @@ func TestTakeLastFirst(t *testing.T) {
 // A connection that its server has ended or spoken on, or that has waited too
 // long, is neither taken nor kept.
 func TestUnfitConnectionsAreClosed(t *testing.T) {
-	old := time.Now().Add(-keptFor)
+	old := time.Now().Add(-maxIdleTime)
 	for _, tt := range []struct {
 		name   string
 		change func(c *serverConn, server *net.TCPConn)
@@ -88,10 +88,10 @@ func TestUnfitConnectionsAreClosed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			key := connKey{server: "a"}
-			var taking, pruning keptConns
+			var taking, pruning idleConns
 			defer taking.close()
 			defer pruning.close()
-			for name, k := range map[string]*keptConns{"take": &taking, "prune": &pruning} {
+			for name, k := range map[string]*idleConns{"take": &taking, "prune": &pruning} {
 				c, server := pair(t)
 				k.put(key, c)
 				tt.change(c, server)
@@ -117,7 +117,7 @@ func TestUnfitConnectionsAreClosed(t *testing.T) {
 // Sweeps come while there is something to sweep, and then no more.
 func TestSweeps(t *testing.T) {
 	t.Parallel() // it mostly waits
-	var k keptConns
+	var k idleConns
 	defer k.close()
 	c, server := pair(t)
 	k.put(connKey{}, c)
@@ -142,7 +142,7 @@ func TestSweeps(t *testing.T) {
 // What is kept is bounded, for a server and in all, where the latest has a
 // place.
 func TestKeptConnectionsAreBounded(t *testing.T) {
-	var k keptConns
+	var k idleConns
 	defer k.close()
 	put := func(server string) (other net.Conn) {
 		conn, other := net.Pipe() // a thousand sockets are many
@@ -150,22 +150,22 @@ func TestKeptConnectionsAreBounded(t *testing.T) {
 		return other
 	}
 	fill := func(server string) {
-		for range keptPerServer {
+		for range maxIdlePerServer {
 			put(server)
 		}
 	}
 	fill("0")
-	if !isClosed(put("0"), patience) || k.n != keptPerServer {
+	if !isClosed(put("0"), patience) || k.n != maxIdlePerServer {
 		t.Errorf("%d connections to one server are kept", k.n)
 	}
-	for i := 1; i*keptPerServer < keptInAll; i++ {
+	for i := 1; i*maxIdlePerServer < maxIdle; i++ {
 		fill(fmt.Sprint(i))
 	}
-	if isClosed(put("another"), moment) || k.n != keptInAll {
+	if isClosed(put("another"), moment) || k.n != maxIdle {
 		t.Errorf("%d connections are kept in all, or not the latest", k.n)
 	}
 	k.take(connKey{server: "another"}).abort()
-	if isClosed(put("another"), moment) || k.n != keptInAll {
+	if isClosed(put("another"), moment) || k.n != maxIdle {
 		t.Errorf("%d connections are kept after one was taken", k.n)
 	}
 }
@@ -298,9 +298,9 @@ func TestClosedConnectionIsNotUsedAgain(t *testing.T) {
 // Connections that nobody may use any more, those of clients that have left,
 // do not keep others from being kept.
 func TestLatestConnectionsAreKept(t *testing.T) {
-	var k keptConns
+	var k idleConns
 	defer k.close()
-	for i := range keptInAll + 1 {
+	for i := range maxIdle + 1 {
 		conn, _ := net.Pipe()
 		c := newServerConn(conn, nil)
 		key := connKey{server: string(rune(i))}
@@ -314,7 +314,7 @@ func TestLatestConnectionsAreKept(t *testing.T) {
 
 // What was taken is not held on to.
 func TestTakenConnectionIsForgotten(t *testing.T) {
-	var k keptConns
+	var k idleConns
 	defer k.close()
 	for range 2 {
 		conn, _ := net.Pipe()
