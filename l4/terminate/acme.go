@@ -7,17 +7,17 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// ACME gets certificates from an authority such as Let's Encrypt, by proof
-// over the port that the route is served on (TLS-ALPN-01, RFC 8737). Its
-// Manager is shared by the routes of an account.
+// ACME obtains certificates from a certificate authority such as Let's Encrypt.
+// The proof of control over the name is given on the port of the route itself
+// (TLS-ALPN-01, RFC 8737). Routes of the same account share a Manager.
 type ACME struct {
 	Manager *autocert.Manager
 }
 
 var errNoCertificate = errors.New("no certificate for this name")
 
-// certificateFor returns the certificate for a client: of the files if there
-// are any, else of the authority.
+// certificateFor returns the certificate for a client. Certificates from files
+// take precedence over those from ACME.
 func (c *Config) certificateFor(hello *tls.ClientHelloInfo) (cert *tls.Certificate, err error) {
 	if c.Certificates != nil && !asksForProof(hello) {
 		return c.Certificates().For(hello)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Why a client certificate does not count. Errors of Authorities.Verify and of
+// Reasons to reject a client certificate. Errors of Authorities.Verify and
 // CertPolicy.Refusal wrap one of them.
 var (
 	ErrNoCertificate = errors.New("no client certificate")
@@ -24,59 +24,59 @@ var (
 )
 
 const (
-	// maxAuthorityFile bounds a file of CAs and one of revocation lists, in
-	// bytes. It is room for well over a million revoked certificates.
+	// maxAuthorityFile bounds a file of CAs and a file of revocation lists, in
+	// bytes. A list of well over a million revoked certificates fits.
 	maxAuthorityFile = 64 << 20
 
-	// maxSentChain is how many certificates a client may send. Clients send
-	// two or three; crypto/tls lets 256 KiB of them through, and looking for
-	// a path among many that share a name is the server's work.
+	// maxSentChain bounds how many certificates a client may send. Clients send
+	// two or three; crypto/tls accepts up to 256 KiB of them, and the search
+	// for a chain among many certificates with the same name is expensive.
 	maxSentChain = 10
 )
 
-// Authorities say whose client certificates count, and which of them are
-// revoked. They are immutable and safe for concurrent use. A nil *Authorities
-// and a zero one trust nobody.
+// Authorities are the CAs whose client certificates are accepted, with their
+// revocation lists. They are immutable and safe for concurrent use. A nil
+// *Authorities and the zero value accept no certificate.
 type Authorities struct {
-	names   *x509.CertPool // every CA of the file
-	roots   *x509.CertPool // where a chain may end
-	between *x509.CertPool // CAs that another CA of the file signed
+	names         *x509.CertPool // every CA of the file
+	roots         *x509.CertPool // CAs at which a chain may end
+	intermediates *x509.CertPool // CAs signed by another CA of the file
 
 	revocations map[issuer][]*revocations
 }
 
-// An issuer is a CA by name and key, both in DER. Two CAs may have the same
-// name, as before and after a change of keys, and one may have several
-// certificates.
+// An issuer identifies a CA by name and key, both in DER. Two CAs may have the
+// same name, for example before and after a change of keys, and one CA may have
+// several certificates.
 type issuer struct{ subject, key string }
 
 func issuerOf(ca *x509.Certificate) issuer {
 	return issuer{string(ca.RawSubject), string(ca.RawSubjectPublicKeyInfo)}
 }
 
-// LoadAuthorities reads CAs from a PEM file and revocation lists from files in
-// PEM, any number of lists in each, or in DER, one.
+// LoadAuthorities reads CAs from a PEM file, and revocation lists from files
+// in PEM (any number of lists in each) or DER (one list).
 //
-// A chain may end at each CA of the file that no other one of the file signed,
-// self-signed or not. The others are intermediates, which the client need not
-// send and which can be revoked.
+// A chain may end at any CA of the file that is not signed by another CA of the
+// file, self-signed or not. The others are intermediates: clients need not send
+// them, and they can be revoked.
 //
-// A list has to be signed by a CA of the file. Of several lists of one CA the
-// newest counts, by number or else by date; lists with different issuing
-// distribution points are parts of one, and all count. Delta lists, indirect
-// ones and lists with critical extensions that are unknown here are refused:
-// to ignore them would be to accept what they revoke. A list whose date is in
-// the future counts at once.
+// A list must be signed by a CA of the file. Of several lists of a CA, the
+// newest applies, by number or, without numbers, by date. Lists with different
+// issuing distribution points are parts of one list, and all of them apply.
+// Delta lists, indirect lists and lists with unknown critical extensions are
+// refused, because ignoring them would accept certificates that they revoke. A
+// list whose date is in the future applies immediately.
 func LoadAuthorities(caFile string, crlFiles []string) (*Authorities, error) {
 	cas, err := readCAs(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("load client CAs from %s: %w", caFile, err)
 	}
 	a := &Authorities{
-		names:       x509.NewCertPool(),
-		roots:       x509.NewCertPool(),
-		between:     x509.NewCertPool(),
-		revocations: make(map[issuer][]*revocations),
+		names:         x509.NewCertPool(),
+		roots:         x509.NewCertPool(),
+		intermediates: x509.NewCertPool(),
+		revocations:   make(map[issuer][]*revocations),
 	}
 	if err := a.addCAs(cas); err != nil {
 		return nil, fmt.Errorf("load client CAs from %s: %w", caFile, err)
@@ -89,9 +89,9 @@ func LoadAuthorities(caFile string, crlFiles []string) (*Authorities, error) {
 	return a, nil
 }
 
-// Names returns the CAs whose names are the hint that a client picks its
-// certificate by, tls.Config.ClientCAs. It is no pool to verify with: it does
-// not tell roots from intermediates. The caller must not change it.
+// Names returns the CAs for tls.Config.ClientCAs, from whose names a client
+// chooses its certificate. The pool must not be used for verification, because
+// it does not tell roots from intermediates. The caller must not change it.
 func (a *Authorities) Names() *x509.CertPool {
 	if a == nil || a.names == nil {
 		return x509.NewCertPool()
@@ -99,17 +99,18 @@ func (a *Authorities) Names() *x509.CertPool {
 	return a.names
 }
 
-// Verify reports whether a certificate counts. The chain is as the client sent
-// it, its own certificate first, then any others in any order.
+// Verify reports whether a client certificate is accepted. The chain is as the
+// client sent it: its own certificate first, then any others in any order.
 //
-// It has to lead to a CA, every certificate of the way valid now and fit for
-// client authentication, none revoked, and no revocation list on it past its
-// date. A CA without a list revokes nothing. If there are several ways one good
-// one is enough; a client that is revoked itself has none.
+// The certificate must chain to a root. Every certificate of that chain must be
+// valid now and fit for client authentication, none may be revoked, and no
+// revocation list of an issuer in it may have expired. A CA without a list
+// revokes nothing. Of several possible chains, one that passes is enough. A
+// client whose own certificate is revoked always fails.
 //
 // The error wraps one of ErrNoCertificate, ErrUntrusted, ErrExpired,
-// ErrNotYetValid, ErrRevoked and ErrStaleCRL. A certificate that is both out of
-// its time and of an unknown CA is ErrUntrusted.
+// ErrNotYetValid, ErrRevoked and ErrStaleCRL. A certificate that is expired and
+// also issued by an unknown CA is ErrUntrusted.
 func (a *Authorities) Verify(chain []*x509.Certificate, now time.Time) error {
 	if len(chain) == 0 {
 		return ErrNoCertificate
@@ -117,59 +118,59 @@ func (a *Authorities) Verify(chain []*x509.Certificate, now time.Time) error {
 	if len(chain) > maxSentChain {
 		return fmt.Errorf("%w: the client sent %d certificates, the limit is %d", ErrUntrusted, len(chain), maxSentChain)
 	}
-	if a == nil || a.roots == nil { // nil roots would be the system's
-		return fmt.Errorf("%w: there are no authorities", ErrUntrusted)
+	if a == nil || a.roots == nil { // with nil, crypto/x509 uses the roots of the system
+		return fmt.Errorf("%w: no client CAs are configured", ErrUntrusted)
 	}
-	ways, err := a.ways(chain, now)
+	chains, err := a.chains(chain, now)
 	if err != nil {
-		return a.whyNoWay(chain, now, err)
+		return a.explain(chain, now, err)
 	}
-	return a.checkWays(ways, now)
+	return a.checkChains(chains, now)
 }
 
-// ways returns the chains from the client's certificate to a root that are
-// valid at a time. Never use tls.ConnectionState.VerifiedChains in its place:
-// a resumed session has the chains of its first handshake.
-func (a *Authorities) ways(chain []*x509.Certificate, at time.Time) ([][]*x509.Certificate, error) {
-	between := a.between.Clone()
+// chains returns the chains from the client's certificate to a root that are
+// valid at the given time. tls.ConnectionState.VerifiedChains cannot replace
+// it: in a resumed session it holds the chains of the first handshake.
+func (a *Authorities) chains(chain []*x509.Certificate, at time.Time) ([][]*x509.Certificate, error) {
+	intermediates := a.intermediates.Clone()
 	for _, c := range chain[1:] {
-		between.AddCert(c)
+		intermediates.AddCert(c)
 	}
 	return chain[0].Verify(x509.VerifyOptions{
 		Roots:         a.roots,
-		Intermediates: between,
+		Intermediates: intermediates,
 		CurrentTime:   at,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }
 
-// whyNoWay tells a certificate that is out of its time, or whose CA is, from
-// one that was never trusted: the first had a way when it was issued, or has
-// one when it ends.
-func (a *Authorities) whyNoWay(chain []*x509.Certificate, now time.Time, cause error) error {
+// explain returns why there is no chain. A certificate that has expired or is
+// not valid yet, or whose CA is, had a chain when it was issued or has one when
+// it expires; one that was never trusted has neither.
+func (a *Authorities) explain(chain []*x509.Certificate, now time.Time, cause error) error {
 	for _, then := range []time.Time{chain[0].NotBefore, chain[0].NotAfter} {
-		ways, err := a.ways(chain, then)
+		chains, err := a.chains(chain, then)
 		if err != nil {
 			continue
 		}
-		for _, c := range ways[0] {
+		for _, c := range chains[0] {
 			if now.After(c.NotAfter) {
-				return fmt.Errorf("%w: %q on %s", ErrExpired, c.Subject, day(c.NotAfter))
+				return fmt.Errorf("%w: %q on %s", ErrExpired, c.Subject, timestamp(c.NotAfter))
 			}
 			if now.Before(c.NotBefore) {
-				return fmt.Errorf("%w: %q from %s", ErrNotYetValid, c.Subject, day(c.NotBefore))
+				return fmt.Errorf("%w: %q from %s", ErrNotYetValid, c.Subject, timestamp(c.NotBefore))
 			}
 		}
 	}
 	return fmt.Errorf("%w: %w", ErrUntrusted, cause)
 }
 
-// checkWays looks for one good way. There is none for a client that is revoked
-// itself: every way goes through the one key that signed its certificate.
-func (a *Authorities) checkWays(ways [][]*x509.Certificate, now time.Time) error {
+// checkChains looks for one chain that passes. A client whose own certificate
+// is revoked has none: all chains contain the key that signed it.
+func (a *Authorities) checkChains(chains [][]*x509.Certificate, now time.Time) error {
 	var why error
-	for _, way := range ways {
-		err := a.checkWay(way, now)
+	for _, chain := range chains {
+		err := a.checkChain(chain, now)
 		if err == nil {
 			return nil
 		}
@@ -180,22 +181,22 @@ func (a *Authorities) checkWays(ways [][]*x509.Certificate, now time.Time) error
 	return why
 }
 
-func (a *Authorities) checkWay(way []*x509.Certificate, now time.Time) error {
+func (a *Authorities) checkChain(chain []*x509.Certificate, now time.Time) error {
 	var stale error
-	for i, ca := range way[1:] {
-		if a.revokes(ca, way[i]) {
-			return fmt.Errorf("%w: %q, serial %x", ErrRevoked, way[i].Subject, way[i].SerialNumber)
+	for i, ca := range chain[1:] {
+		if a.revokes(ca, chain[i]) {
+			return fmt.Errorf("%w: %q, serial %x", ErrRevoked, chain[i].Subject, chain[i].SerialNumber)
 		}
 		for _, list := range a.revocations[issuerOf(ca)] {
 			if !list.nextUpdate.IsZero() && now.After(list.nextUpdate) {
-				stale = fmt.Errorf("%w: of %q on %s", ErrStaleCRL, ca.Subject, day(list.nextUpdate))
+				stale = fmt.Errorf("%w: that of %q on %s", ErrStaleCRL, ca.Subject, timestamp(list.nextUpdate))
 			}
 		}
 	}
 	return stale
 }
 
-func day(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func readCAs(file string) ([]*x509.Certificate, error) {
 	text, err := readBounded(file)
@@ -222,17 +223,17 @@ func readCAs(file string) ([]*x509.Certificate, error) {
 
 func checkCA(c *x509.Certificate) error {
 	if !c.BasicConstraintsValid || !c.IsCA {
-		return errors.New("it is not a CA")
+		return errors.New("not a CA certificate")
 	}
 	if c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
-		return errors.New("its key usage does not let it sign certificates")
+		return errors.New("key usage does not permit signing certificates")
 	}
 	return nil
 }
 
-// addCAs sorts the CAs of a file into roots and intermediates. Were an
-// intermediate a root as well, every chain could end at it and its own
-// revocation would never be looked at.
+// addCAs sorts the CAs of a file into roots and intermediates. If an
+// intermediate were also a root, every chain could end at it, and its own
+// revocation would never be checked.
 func (a *Authorities) addCAs(cas []*x509.Certificate) error {
 	roots := 0
 	for _, ca := range cas {
@@ -241,14 +242,14 @@ func (a *Authorities) addCAs(cas []*x509.Certificate) error {
 			return other != ca && isSignedBy(ca, other)
 		})
 		if signedInFile && !isSignedBy(ca, ca) {
-			a.between.AddCert(ca)
+			a.intermediates.AddCert(ca)
 			continue
 		}
 		a.roots.AddCert(ca)
 		roots++
 	}
 	if roots == 0 {
-		return errors.New("no CA is a root: each is signed by another one of the file")
+		return errors.New("no CA is a root: each is signed by another CA of the file")
 	}
 	return nil
 }
@@ -273,23 +274,24 @@ func readBounded(file string) ([]byte, error) {
 	return text, nil
 }
 
-// pemBlocks returns what is in the blocks of a PEM file, which have to be of
-// one kind. pem.Decode skips a block that is damaged, as one that is still
-// being written is; here it is an error, for it may hold a revocation.
+// pemBlocks returns the contents of the blocks of a PEM file, all of which must
+// be of one kind. pem.Decode skips damaged blocks, for example one that is
+// still being written. Here they are an error, because such a block may hold a
+// revocation.
 func pemBlocks(text []byte, kind string) ([][]byte, error) {
 	begun := bytes.Count(text, []byte("-----BEGIN "))
 	if begun == 0 {
-		return nil, fmt.Errorf("there is no %s in it", kind)
+		return nil, fmt.Errorf("contains no %s", kind)
 	}
 	var blocks [][]byte
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != kind {
-			return nil, fmt.Errorf("there is a %s in it, only %s belongs there", block.Type, kind)
+			return nil, fmt.Errorf("contains a %s, only %s is allowed", block.Type, kind)
 		}
 		blocks = append(blocks, block.Bytes)
 	}
 	if len(blocks) != begun {
-		return nil, errors.New("one of its PEM blocks is damaged or cut short")
+		return nil, errors.New("contains a PEM block that is damaged or cut short")
 	}
 	return blocks, nil
 }

@@ -7,28 +7,28 @@ import (
 	"strings"
 )
 
-// Why a request target is answered with status 400. None repeats the target.
+// Reasons to answer a request target with status 400. None repeats the target.
 var (
-	errTargetMethod    = errors.New("request target: CONNECT names no path")
+	errTargetMethod    = errors.New("request target: CONNECT has no path")
 	errTargetByte      = errors.New("request target: '#', space or control byte")
 	errTargetForm      = errors.New("request target: neither a path nor an http URL")
 	errTargetAuthority = errors.New("request target: authority is empty or names a user")
 	errTargetEscape    = errors.New("request target: bad percent escape or an escaped NUL")
-	errTargetClimbs    = errors.New("request target: climbs above the top")
+	errTargetClimbs    = errors.New("request target: path leads above the root")
 )
 
-// rawPath returns the path of the request target as the client wrote it,
-// escapes and all, without the query. Of the absolute form (RFC 9112 section
-// 3.2.2) it returns the path part, which is "/" where there is none; whether
-// the authority is the one of the connection is the caller's to check.
+// rawPath returns the path of the request target as the client wrote it, with
+// its escapes and without the query. For a target in absolute form (RFC 9112
+// section 3.2.2) it returns the path part, or "/" if that is empty; the caller
+// checks whether the authority is that of the connection.
 //
-// An error means status 400, whatever secret the request has. It covers what
-// servers are known to read in different ways ('#', space and control bytes,
-// a bad escape, an escaped NUL, "..", escaped or not, above the top), the
-// asterisk form and CONNECT.
+// An error means status 400, with or without a valid secret. It covers what
+// servers are known to interpret differently ('#', space and control bytes,
+// malformed escapes, an escaped NUL, and "..", escaped or not, above the root),
+// the asterisk form and CONNECT.
 //
-// It reads RequestURI because URL.Path is decoded already: a slash in it may
-// have been %2f, which not everyone behind culvert takes for a slash.
+// It reads RequestURI because URL.Path is already decoded: a slash in it may
+// have been %2f, which some servers do not treat as a slash.
 func rawPath(r *http.Request) (path string, err error) {
 	if r.Method == http.MethodConnect {
 		return "", errTargetMethod
@@ -48,7 +48,7 @@ func rawPath(r *http.Request) (path string, err error) {
 
 func breaksTarget(c rune) bool { return c <= ' ' || c == '#' || c == 0x7f }
 
-// cutAuthority returns what follows the authority of an absolute target.
+// cutAuthority returns the part of an absolute target after its authority.
 func cutAuthority(target string) (string, error) {
 	scheme, rest, ok := strings.Cut(target, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
@@ -78,8 +78,9 @@ func checkEscapes(path string) error {
 	return nil
 }
 
-// climbs reports whether a decoded path leaves the top. Empty segments do not
-// count, as in nginx, which merges slashes before it resolves "..".
+// climbs reports whether ".." in a decoded path leads above the root. Empty
+// segments do not count, as in nginx, which merges slashes before it resolves
+// "..".
 func climbs(path string) bool {
 	depth := 0
 	for segment := range strings.SplitSeq(path, "/") {
@@ -97,11 +98,10 @@ func climbs(path string) bool {
 	return false
 }
 
-// canonical reports whether a path can be read in one way only: it starts
-// with a slash, has no escape, backslash, doubled slash, query, fragment,
-// space, control or non-ASCII byte, and no segment "." or "..". Nothing else
-// is ever exempt, so that no server behind culvert can take an exempt path
-// for another one.
+// canonical reports whether a path can be read in only one way: it starts with
+// a slash, has no escape, backslash, doubled slash, query, fragment, space,
+// control or non-ASCII byte, and no segment "." or "..". Only canonical paths
+// can be exempt, so that no server can take an exempt path for a different one.
 func canonical(path string) bool {
 	if !strings.HasPrefix(path, "/") {
 		return false

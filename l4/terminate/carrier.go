@@ -7,10 +7,10 @@ import (
 	"net/http"
 )
 
-// carrier takes requests to servers. net/http's Transport could, but has two
-// goroutines for each connection, and every request and response change hands
-// between them: a fifth of the CPU of a request. HTTP itself is read and written
-// by net/http here as well.
+// carrier sends requests to servers. net/http's Transport could do that, but it
+// has two goroutines for each connection, and handing each request and response
+// between them takes a fifth of the CPU of a request. HTTP itself is read and
+// written by net/http here as well.
 type carrier struct {
 	idle   idleConns
 	limits *Limits
@@ -18,8 +18,8 @@ type carrier struct {
 
 func newCarrier(l *Limits) *carrier { return &carrier{limits: l} }
 
-// trip sends a request to a server. The server is released when the body of
-// the response is closed; after an error it is the caller's to release.
+// trip sends a request to a server. Closing the body of the response releases
+// the server; after an error the caller has to release it.
 func (c *carrier) trip(r *http.Request, a *attempt) (*http.Response, error) {
 	key := a.key()
 	if conn := c.idle.take(key); conn != nil {
@@ -50,9 +50,9 @@ func (c *carrier) roundTrip(conn *serverConn, r *http.Request, a *attempt) (*htt
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode == http.StatusSwitchingProtocols { // which nobody asked for
+	if res.StatusCode == http.StatusSwitchingProtocols { // not requested
 		conn.settle(false)
-		return nil, fmt.Errorf("the server answers with status %d", res.StatusCode)
+		return nil, fmt.Errorf("unexpected status %d from the server", res.StatusCode)
 	}
 	body := &responseBody{body: res.Body, conn: conn, release: a.server.Release}
 	if res.Body == http.NoBody {
@@ -62,8 +62,8 @@ func (c *carrier) roundTrip(conn *serverConn, r *http.Request, a *attempt) (*htt
 	return res, nil
 }
 
-// responseBody is the body of a response: read to its end it frees the
-// connection, and Close gives the server's place back.
+// responseBody is the body of a response. Reading it to its end makes the
+// connection available to other requests; Close also releases the server.
 type responseBody struct {
 	body    io.Reader
 	conn    *serverConn
@@ -71,7 +71,7 @@ type responseBody struct {
 	release func()
 }
 
-// Read is io.Reader's.
+// Read implements io.Reader.
 func (b *responseBody) Read(p []byte) (int, error) {
 	if b.ended {
 		return 0, io.EOF
@@ -90,7 +90,7 @@ func (b *responseBody) end(ok bool) {
 	}
 }
 
-// Close is io.Closer's.
+// Close implements io.Closer.
 func (b *responseBody) Close() error {
 	b.end(false)
 	if b.release != nil {

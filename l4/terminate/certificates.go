@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// KeyPair names the files of a certificate, with its chain, and of its key,
-// both in PEM.
+// KeyPair names the PEM files of a certificate, including its chain, and of its
+// private key.
 type KeyPair struct{ Certificate, Key string }
 
-// Certificates are those a route has. Immutable.
+// Certificates are the certificates of a route. They are immutable.
 type Certificates struct{ pairs []tls.Certificate }
 
-// LoadCertificates reads key pairs. A certificate and a key that do not belong
-// together are an error.
+// LoadCertificates reads key pairs. A certificate and a key that do not match
+// are an error.
 func LoadCertificates(files []KeyPair) (*Certificates, error) {
 	if len(files) == 0 {
 		return nil, errors.New("no certificate")
@@ -45,7 +45,7 @@ func loadPair(f KeyPair) (tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err == nil && bytes.Count(cert, []byte("-----BEGIN CERTIFICATE-----")) != len(pair.Certificate) {
-		err = errors.New("a certificate of the chain cannot be read")
+		err = errors.New("a certificate of the chain is malformed")
 	}
 	if err != nil {
 		return pair, fmt.Errorf("%s with %s: %w", f.Certificate, f.Key, err)
@@ -53,7 +53,7 @@ func loadPair(f KeyPair) (tls.Certificate, error) {
 	return pair, nil
 }
 
-// filesOf lists the files of key pairs.
+// filesOf returns the names of all files of the pairs.
 func filesOf(pairs []KeyPair) (all []string) {
 	for _, p := range pairs {
 		all = append(all, p.Certificate, p.Key)
@@ -61,8 +61,9 @@ func filesOf(pairs []KeyPair) (all []string) {
 	return all
 }
 
-// For returns the first certificate that suits the client, by name and by what
-// it can verify, or the first of all.
+// For returns the first certificate that matches the name that the client asks
+// for and the algorithms that it supports, or the first of all. The error is
+// always nil.
 func (c *Certificates) For(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	for i := range c.pairs {
 		if hello.SupportsCertificate(&c.pairs[i]) == nil {
@@ -72,7 +73,7 @@ func (c *Certificates) For(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 	return &c.pairs[0], nil
 }
 
-// Leaves returns the certificates themselves.
+// Leaves returns the certificates without their chains.
 func (c *Certificates) Leaves() (all []*x509.Certificate) {
 	for _, p := range c.pairs {
 		all = append(all, p.Leaf)
@@ -80,7 +81,7 @@ func (c *Certificates) Leaves() (all []*x509.Certificate) {
 	return all
 }
 
-// Expires returns when the first of them expires.
+// Expires returns when the first of the certificates expires.
 func (c *Certificates) Expires() time.Time {
 	var first time.Time
 	for _, leaf := range c.Leaves() {
@@ -91,7 +92,8 @@ func (c *Certificates) Expires() time.Time {
 	return first
 }
 
-// LoadRoots reads certificate authorities in PEM that servers are verified by.
+// LoadRoots reads a PEM file with the CAs that certificates of servers are
+// verified against.
 func LoadRoots(file string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -99,7 +101,7 @@ func LoadRoots(file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s has no certificate in PEM", file)
+		return nil, fmt.Errorf("%s contains no PEM certificate", file)
 	}
 	return pool, nil
 }
@@ -107,7 +109,8 @@ func LoadRoots(file string) (*x509.CertPool, error) {
 // First returns the first certificate.
 func (c *Certificates) First() *tls.Certificate { return &c.pairs[0] }
 
-// FollowCertificates is LoadCertificates, again when the files change.
+// FollowCertificates is like LoadCertificates and reloads the files when they
+// change.
 func FollowCertificates(pairs []KeyPair) (*Followed[*Certificates], error) {
 	return Follow(filesOf(pairs), func() (*Certificates, error) { return LoadCertificates(pairs) })
 }

@@ -11,29 +11,29 @@ import (
 	"time"
 )
 
-// CertPolicy is what a route asks of client certificates, and what a client is
-// told whose certificate does not do.
+// CertPolicy says which client certificates a route requires, and how it
+// answers clients without an acceptable one.
 //
-// In page mode, the default, the handshake asks for a certificate and verifies
-// nothing, so that a browser can show a page in place of an error of its own.
-// Who serves such connections must call Refusal for each request, or at least
-// at the first of each connection: nothing else keeps a client out. A
-// certificate that crypto/tls cannot read ends the handshake in either mode.
+// In page mode, the default, the handshake requests a certificate but verifies
+// nothing, so that a browser shows culvert's page instead of an error of its
+// own. The caller must then call Refusal for each request, or at least for the
+// first request of each connection; nothing else rejects the client. A
+// certificate that crypto/tls cannot parse ends the handshake in either mode.
 type CertPolicy struct {
-	// Authorities returns what counts now. It is asked at every check, so that
-	// a revocation holds for the next handshake, resumed or not. Nil, or a nil
-	// result, trusts nobody.
+	// Authorities returns the current authorities. It is called for every
+	// check, so that a revocation applies from the next handshake on, resumed
+	// or not. If it is nil or returns nil, no certificate is accepted.
 	Authorities func() *Authorities
 
-	Optional     bool // without a certificate a request goes on; a bad one is still refused
-	Strict       bool // refuse in the handshake, not with a page
-	Unauthorized bool // status 401, not 400: mobile apps take it for "certificate required"
+	Optional     bool // accept clients without a certificate; an invalid one is still refused
+	Strict       bool // refuse in the handshake instead of with a page
+	Unauthorized bool // answer with status 401 instead of 400: mobile apps take it for "certificate required"
 }
 
-// Refusal checks the certificate of a connection and returns it. Both results
-// are nil if there is none and none is needed. The error is one of
-// Authorities.Verify. It looks at the certificates only, which a resumed
-// session carries along, and never at what an earlier handshake found.
+// Refusal checks the client certificate of a connection and returns it. Both
+// results are nil if the client sent none and none is required. The error is
+// one of Authorities.Verify. Only the certificates themselves are used, which a
+// resumed session carries along, never the results of an earlier handshake.
 func (p *CertPolicy) Refusal(state *tls.ConnectionState, now time.Time) (leaf *x509.Certificate, err error) {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		if p.Optional {
@@ -54,17 +54,17 @@ func (p *CertPolicy) authorities() *Authorities {
 	return p.Authorities()
 }
 
-// Configure sets how c asks for certificates: ClientAuth, ClientCAs, and what
-// strict mode or page mode needs besides. What counts is asked at each
-// handshake, and so is the hint in ClientCAs, by which browsers choose what they
-// offer. Call it before c is used.
+// Configure sets ClientAuth, ClientCAs, and what strict mode or page mode needs
+// in addition. The current authorities are used in each handshake, for
+// verification and for the CA names in ClientCAs, by which browsers choose the
+// certificates that they offer. Call it before c is used.
 //
-// The modes of crypto/tls that verify are not used: they do it with ClientCAs,
-// without revocation, and not again when a session is resumed.
+// The verifying modes of crypto/tls are not used: they verify against
+// ClientCAs, without revocation, and not again when a session is resumed.
 func (p *CertPolicy) Configure(c *tls.Config) {
 	c.ClientAuth = tls.RequestClientCert
 	if p.Strict && !p.Optional {
-		c.ClientAuth = tls.RequireAnyClientCert // also to send certificate_required
+		c.ClientAuth = tls.RequireAnyClientCert // sends the alert certificate_required as well
 	}
 	c.ClientCAs = p.authorities().Names()
 	p.renewHint(c)
@@ -79,17 +79,18 @@ func (p *CertPolicy) Configure(c *tls.Config) {
 	p.forgetRefused(c, now)
 }
 
-// hinting is c with the hint of certain Authorities.
-type hinting struct {
+// hintConfig is a clone of a configuration with the CA names of an Authorities.
+type hintConfig struct {
 	of     *Authorities
 	config *tls.Config
 }
 
-// renewHint has handshakes name the CAs of now, where those are not the ones
-// that c has. Sessions go on: their keys are those of c.
+// renewHint makes handshakes send the names of the current CAs when those are
+// no longer the ones that c has. Sessions can still be resumed, because the
+// clones use the ticket keys of c.
 func (p *CertPolicy) renewHint(c *tls.Config) {
 	first, before := p.authorities(), c.GetConfigForClient
-	var last atomic.Pointer[hinting]
+	var last atomic.Pointer[hintConfig]
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if before != nil {
 			if other, err := before(hello); other != nil || err != nil {
@@ -101,7 +102,7 @@ func (p *CertPolicy) renewHint(c *tls.Config) {
 		case now == first:
 			return nil, nil
 		case h == nil || h.of != now:
-			h = &hinting{now, c.Clone()}
+			h = &hintConfig{now, c.Clone()}
 			h.config.ClientCAs = now.Names()
 			last.Store(h)
 		}
@@ -109,8 +110,9 @@ func (p *CertPolicy) renewHint(c *tls.Config) {
 	}
 }
 
-// verifyIn has every handshake verify, after what c verifies already.
-// VerifyConnection runs in those that resume a session too.
+// verifyIn makes every handshake verify the client certificate, after the
+// checks that c makes already. VerifyConnection also runs when a session is
+// resumed.
 func (p *CertPolicy) verifyIn(c *tls.Config, now func() time.Time) {
 	before := c.VerifyConnection
 	c.VerifyConnection = func(state tls.ConnectionState) error {
@@ -124,12 +126,14 @@ func (p *CertPolicy) verifyIn(c *tls.Config, now func() time.Time) {
 	}
 }
 
-// forgetRefused keeps a session that ends with a page from being resumed: the
-// client would get the page again, without being asked for the certificate
-// that it has since been given. nginx drops such sessions for the same reason.
-// Its ticket is one that nobody can read, which leads to a full handshake.
+// forgetRefused prevents sessions that end with a page from being resumed. The
+// client would otherwise get the page again, without being asked for a
+// certificate that has been installed since. nginx drops such sessions for the
+// same reason. Their tickets cannot be decrypted, which leads to a full
+// handshake.
 //
-// Tickets are then of c's keys even in clones of c with keys of their own.
+// Clones of c then use the ticket keys of c, even if they have keys of their
+// own.
 func (p *CertPolicy) forgetRefused(c *tls.Config, now func() time.Time) {
 	wrap := c.WrapSession
 	if wrap == nil {
@@ -143,15 +147,16 @@ func (p *CertPolicy) forgetRefused(c *tls.Config, now func() time.Time) {
 	}
 }
 
-// Page answers a request that Refusal refused with err, and has the connection
-// closed, so that the client can come back with another certificate. A HEAD
-// gets the headers alone. The page says nothing that the client does not know.
+// Page answers a request that Refusal refused with err and closes the
+// connection, so that the client can try again with another certificate. A HEAD
+// request gets the headers only. The page reveals nothing that the client does
+// not know.
 func (p *CertPolicy) Page(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusBadRequest
 	if p.Unauthorized {
-		// Without WWW-Authenticate, against RFC 9110 section 15.5.2: there is
-		// no scheme for certificates, and another one makes apps ask for a
-		// password.
+		// There is no WWW-Authenticate, contrary to RFC 9110 section 15.5.2:
+		// no authentication scheme stands for certificates, and any other
+		// scheme makes apps ask for a password.
 		status = http.StatusUnauthorized
 	}
 	title, hint := pageText(err)
@@ -164,7 +169,7 @@ func (p *CertPolicy) Page(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Connection", "close")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write([]byte(page)) // the client may be gone, and is not wanted anyway
+		_, _ = w.Write([]byte(page)) // an error means that the client has gone
 	}
 }
 

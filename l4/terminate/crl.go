@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The extensions of revocation lists that matter here, RFC 5280 section 5.2.
+// Extensions of revocation lists that are interpreted, RFC 5280 section 5.2.
 var (
 	oidAuthorityKeyID = asn1.ObjectIdentifier{2, 5, 29, 35}
 	oidCRLNumber      = asn1.ObjectIdentifier{2, 5, 29, 20}
@@ -18,7 +18,7 @@ var (
 	oidIssuingPoint   = asn1.ObjectIdentifier{2, 5, 29, 28}
 )
 
-// revocations is what a CA says in one revocation list.
+// revocations is the content of one revocation list.
 type revocations struct {
 	serials    map[string]struct{} // big-endian bytes of the serial numbers
 	number     *big.Int            // nil: the list has none
@@ -55,8 +55,8 @@ func (a *Authorities) addLists(file string, cas []*x509.Certificate) error {
 	return nil
 }
 
-// isLongDER reports whether data begins like a sequence of 128 bytes or more,
-// as every revocation list in DER does and no text.
+// isLongDER reports whether data begins like a DER sequence of 128 bytes or
+// more, as every revocation list in DER does and no text does.
 func isLongDER(data []byte) bool {
 	return len(data) > 1 && data[0] == 0x30 && data[1] >= 0x80
 }
@@ -66,8 +66,8 @@ func (a *Authorities) addList(der []byte, cas []*x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	if len(crl.Raw) != len(der) { // crypto/x509 overlooks what follows, say a second list
-		return errors.New("there is more behind it")
+	if len(crl.Raw) != len(der) { // crypto/x509 ignores trailing data, for example a second list
+		return errors.New("data after the list")
 	}
 	ca, err := signerOf(crl, cas)
 	if err != nil {
@@ -75,7 +75,7 @@ func (a *Authorities) addList(der []byte, cas []*x509.Certificate) error {
 	}
 	list, err := readRevocations(crl)
 	if err != nil {
-		return fmt.Errorf("of %q: %w", crl.Issuer, err)
+		return fmt.Errorf("list of %q: %w", crl.Issuer, err)
 	}
 	by := issuerOf(ca)
 	for i, other := range a.revocations[by] {
@@ -91,23 +91,23 @@ func (a *Authorities) addList(der []byte, cas []*x509.Certificate) error {
 	return nil
 }
 
-// signerOf returns the CA whose key signed a list. Names are not enough: see
-// issuer.
+// signerOf returns the CA whose key signed a list. Names are not sufficient:
+// see issuer.
 func signerOf(crl *x509.RevocationList, cas []*x509.Certificate) (*x509.Certificate, error) {
-	cause := errors.New("it has another name")
+	cause := errors.New("no CA has the name of the issuer")
 	for _, ca := range cas {
 		if !bytes.Equal(crl.RawIssuer, ca.RawSubject) {
 			continue
 		}
 		if ca.KeyUsage != 0 && ca.KeyUsage&x509.KeyUsageCRLSign == 0 {
-			cause = errors.New("its key usage does not let it sign revocation lists")
+			cause = errors.New("key usage does not permit signing revocation lists")
 			continue
 		}
 		if cause = crl.CheckSignatureFrom(ca); cause == nil {
 			return ca, nil
 		}
 	}
-	return nil, fmt.Errorf("of %q: signed by no CA of the CA file: %w", crl.Issuer, cause)
+	return nil, fmt.Errorf("list of %q: not signed by a CA of the CA file: %w", crl.Issuer, cause)
 }
 
 func (r *revocations) isNewer(than *revocations) bool {
@@ -127,20 +127,20 @@ func readRevocations(crl *x509.RevocationList) (*revocations, error) {
 	for _, e := range crl.Extensions {
 		switch {
 		case e.Id.Equal(oidDeltaCRL):
-			return nil, errors.New("it is a delta list, a complete one is needed")
+			return nil, errors.New("delta list, a complete one is required")
 		case e.Id.Equal(oidIssuingPoint):
 			if err := checkIssuingPoint(e.Value); err != nil {
 				return nil, err
 			}
 			r.scope = string(e.Value)
 		case e.Critical && !e.Id.Equal(oidAuthorityKeyID) && !e.Id.Equal(oidCRLNumber):
-			return nil, fmt.Errorf("its critical extension %s is unknown", e.Id)
+			return nil, fmt.Errorf("unknown critical extension %s", e.Id)
 		}
 	}
 	for _, entry := range crl.RevokedCertificateEntries {
 		for _, e := range entry.Extensions {
-			if e.Critical { // such as the certificate issuer of an indirect list
-				return nil, fmt.Errorf("the critical extension %s of an entry is unknown", e.Id)
+			if e.Critical { // for example the certificate issuer of an indirect list
+				return nil, fmt.Errorf("unknown critical extension %s of an entry", e.Id)
 			}
 		}
 		r.serials[string(entry.SerialNumber.Bytes())] = struct{}{}
@@ -148,23 +148,23 @@ func readRevocations(crl *x509.RevocationList) (*revocations, error) {
 	return r, nil
 }
 
-// checkIssuingPoint refuses lists that are not about the certificates of the
-// CA that signed them: field 4 of the extension is indirectCRL, field 5
+// checkIssuingPoint refuses lists that do not cover the certificates of the CA
+// that signed them: field 4 of the extension is indirectCRL, field 5 is
 // onlyContainsAttributeCerts (RFC 5280 section 5.2.5).
 func checkIssuingPoint(der []byte) error {
 	var fields []asn1.RawValue
 	if rest, err := asn1.Unmarshal(der, &fields); err != nil || len(rest) > 0 {
-		return errors.New("its issuing distribution point is malformed")
+		return errors.New("malformed issuing distribution point")
 	}
 	for _, f := range fields {
 		if isTrue := !bytes.Equal(f.Bytes, []byte{0}); !isTrue {
 			continue
 		}
 		if f.Tag == 4 {
-			return errors.New("it is an indirect list, about certificates of several CAs")
+			return errors.New("indirect list, for certificates of several CAs")
 		}
 		if f.Tag == 5 {
-			return errors.New("it is about attribute certificates only")
+			return errors.New("list of attribute certificates only")
 		}
 	}
 	return nil

@@ -1,13 +1,13 @@
-// Package terminate ends TLS on chosen routes and serves what is inside: an
-// HTTP reverse proxy that asks for a pre-auth secret and for client
-// certificates, or a relay of the plain bytes.
+// Package terminate terminates TLS on chosen routes. It serves what is inside
+// with an HTTP reverse proxy, which can require a pre-auth secret and client
+// certificates, or relays the decrypted bytes.
 //
-// A connection's way: [Server.Serve] takes it with its hello still to be read,
-// the handshake runs within the [Gate], and net/http reads requests from it.
-// Each request passes guard.go (the host, the client certificate, the secret),
-// headers.go (what is removed and set) and upstream.go (which server, and what
-// happens when it fails); WebSockets go on in websocket.go.
+// [Server.Serve] takes a connection whose ClientHello has not been read yet.
+// The handshake runs within the [HandshakeLimiter]; then net/http reads
+// requests. Each request passes guard.go (host, client certificate, secret),
+// headers.go (headers that are removed and set) and upstream.go (choice of a
+// server, and retries); WebSockets continue in websocket.go.
 //
-// The package knows no configuration file and opens no listener; whoever uses
-// it says how servers are dialed ([Upstream]).
+// The package reads no configuration file and opens no listener. The caller
+// says how servers are dialed ([Upstream]).
 package terminate

@@ -26,21 +26,21 @@ type Request struct {
 	Upgraded bool // a WebSocket: Total is until it was open
 }
 
-// exchange is a request with its response under way. It is the ResponseWriter:
-// it counts, and gives the client time for each write.
+// exchange is a request and its response. As the ResponseWriter of the request
+// it counts bytes and extends the write deadline for each write.
 type exchange struct {
 	http.ResponseWriter
 	server  *Server
 	control *http.ResponseController
 	report  Request
-	client  *clientConn // of HTTP/1
-	streams bool        // HTTP/2: a deadline ends the stream, whether something waits or not
-	until   time.Time   // the write deadline that is set
-	body    *body       // nil: nobody has asked for it
+	client  *clientConn // nil for HTTP/2
+	streams bool        // HTTP/2: an expired deadline ends the stream even if nothing is being written
+	until   time.Time   // current write deadline
+	body    *body       // nil: bodyOf was not called
 	in      atomic.Int64
 
 	mu   sync.Mutex
-	over bool // nothing may touch the connection any more
+	over bool // set by done: the connection must not be touched any more
 }
 
 func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
@@ -58,22 +58,22 @@ func (s *Server) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	if x.client = clientConnOf(r.Context()); x.client != nil {
 		x.client.lingers.Store(r.ContentLength != 0)
 	}
-	x.patience() // with what an earlier exchange left not even a 100 Continue might go out
+	x.extendWrite() // otherwise the deadline of an earlier exchange could expire before even a 100 Continue
 	if r.ContentLength != 0 {
-		x.awaitBody(x.server.limits.BodyTimeout) // also what net/http reads of a body that nobody wanted
+		x.extendRead(x.server.limits.BodyTimeout) // also bounds what net/http reads of a body that is not used
 	}
 	return x
 }
 
-// done ends the exchange. The transport may still read the body, which must
-// not move the deadlines of the connection's next request.
+// done ends the exchange. The goroutine that sends the body may still read it,
+// and must not change the deadlines of the next request on the connection.
 func (x *exchange) done() {
 	x.mu.Lock()
 	x.over = true
 	x.mu.Unlock()
 	if !x.streams && !x.report.Upgraded {
-		// For what net/http has not sent yet; it may read the rest of a body
-		// before, which has its own time.
+		// For what net/http has not sent yet. It may read the rest of the body
+		// first, which has a time limit of its own.
 		_ = x.control.SetWriteDeadline(time.Now().Add(2 * x.server.limits.BodyTimeout))
 	}
 	if x.server.cfg.Report == nil {
@@ -84,10 +84,10 @@ func (x *exchange) done() {
 	x.server.cfg.Report(&x.report)
 }
 
-// Unwrap lets an http.ResponseController through.
+// Unwrap is called by http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// WriteHeader is http.ResponseWriter's.
+// WriteHeader implements http.ResponseWriter.
 func (x *exchange) WriteHeader(status int) {
 	if status < 200 {
 		x.announce(status)
@@ -95,18 +95,18 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	x.report.Status = status
 	if _, ok := x.Header()["Content-Type"]; !ok {
-		x.Header()["Content-Type"] = nil // or Go would guess one
+		x.Header()["Content-Type"] = nil // otherwise net/http would guess one
 	}
 	if !x.streams {
-		x.patience()
-		x.leaveBody()
+		x.extendWrite()
+		x.closeIfUnread()
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
 
-// announce sends a response that only announces the one to come. Over HTTP/2
-// net/http may still be writing the headers when it returns, because the client
-// has gone, and ReverseProxy clears them; with a length it writes a copy.
+// announce sends an informational (1xx) response. Over HTTP/2, when the client
+// has gone, net/http may still be reading the header map after it returns, while
+// ReverseProxy clears it. With a Content-Length, net/http writes a copy.
 func (x *exchange) announce(status int) {
 	h := x.Header()
 	cleanResponse(h, x.server.cfg.StripResponse)
@@ -117,73 +117,77 @@ func (x *exchange) announce(status int) {
 	x.ResponseWriter.WriteHeader(status)
 }
 
-// heardOut notes that the client says nothing more, so that its connection need
-// not linger when it is closed.
-func (x *exchange) heardOut() {
+// noLinger notes that the client sends nothing more, so that closing its
+// connection needs no lingering.
+func (x *exchange) noLinger() {
 	if x.client != nil {
 		x.client.lingers.Store(false)
 	}
 }
 
-// leaveBody has the connection closed when the response comes before the body
-// was read: net/http would first read on, and a client that waits for the
-// response sends nothing.
-func (x *exchange) leaveBody() {
+// closeIfUnread has the connection closed after a response that is sent before
+// the body was read. net/http would otherwise read the rest first, and a client
+// that waits for the response does not send it.
+func (x *exchange) closeIfUnread() {
 	if x.body != nil && !x.body.ended.Load() {
 		x.Header().Set("Connection", "close")
 	}
 }
 
-// Write is http.ResponseWriter's.
+// Write implements http.ResponseWriter.
 func (x *exchange) Write(b []byte) (int, error) {
 	if x.report.Status == 0 {
 		x.report.Status = http.StatusOK
 	}
-	x.patience()
+	x.extendWrite()
 	n, err := x.ResponseWriter.Write(b)
 	x.report.BytesOut += int64(n)
 	return n, err
 }
 
-// FlushError is for an http.ResponseController.
+// FlushError is called by http.ResponseController.
 func (x *exchange) FlushError() error {
-	x.patience()
+	x.extendWrite()
 	err := x.control.Flush()
-	x.rest()
+	x.clearWrite()
 	return err
 }
 
-// patience moves the write deadline on, when a quarter of it has passed.
-func (x *exchange) patience() {
-	now, most := time.Now(), x.server.limits.BodyTimeout
-	if x.until.Sub(now) > most*3/4 {
+// extendWrite extends the write deadline to BodyTimeout from now, if at least a
+// quarter of that has passed since it was set.
+func (x *exchange) extendWrite() {
+	now, timeout := time.Now(), x.server.limits.BodyTimeout
+	if x.until.Sub(now) > timeout*3/4 {
 		return
 	}
-	x.until = now.Add(most)
+	x.until = now.Add(timeout)
 	_ = x.control.SetWriteDeadline(x.until)
 }
 
-// rest is for as long as there is nothing to write.
-func (x *exchange) rest() {
+// clearWrite removes the write deadline of an HTTP/2 stream while there is
+// nothing to write.
+func (x *exchange) clearWrite() {
 	if x.streams {
 		x.until = time.Time{}
 		_ = x.control.SetWriteDeadline(x.until)
 	}
 }
 
-// awaitBody gives the client time for the next bytes of its body.
-func (x *exchange) awaitBody(most time.Duration) bool {
+// extendRead sets the read deadline for the next bytes of the body. It returns
+// false after done.
+func (x *exchange) extendRead(timeout time.Duration) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.over {
-		_ = x.control.SetReadDeadline(time.Now().Add(most))
+		_ = x.control.SetReadDeadline(time.Now().Add(timeout))
 	}
 	return !x.over
 }
 
-// restBody is for as long as nobody waits for the body: net/http goes on to
-// read, to see when the client leaves, and takes a deadline for that.
-func (x *exchange) restBody() {
+// clearRead removes the read deadline while the body is not being read. net/http
+// keeps reading, to notice when the client leaves, and the deadline would
+// apply to that.
+func (x *exchange) clearRead() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.over {
@@ -191,21 +195,21 @@ func (x *exchange) restBody() {
 	}
 }
 
-// refuse answers without asking a server.
+// refuse answers a request without contacting a server.
 func (x *exchange) refuse(status int, why string) {
 	x.report.Refused = why
 	x.answer(status)
 }
 
-// abandon ends the exchange of a client that has gone.
+// abandon ends the exchange with a client that has gone. It does not return.
 func (x *exchange) abandon() {
 	x.report.Refused = "client_gone"
-	x.heardOut()
+	x.noLinger()
 	panic(http.ErrAbortHandler)
 }
 
-// answer sends a page of culvert's own, with more headers: names and values in
-// turn.
+// answer sends a short response of culvert's own. more are additional headers,
+// names and values alternating.
 func (x *exchange) answer(status int, more ...string) {
 	h := x.Header()
 	clear(h)
@@ -221,19 +225,19 @@ func (x *exchange) answer(status int, more ...string) {
 	}
 }
 
-// body is a request's body: bounded, counted, and read with a deadline each
-// time. Close leaves it open, so that a request can be tried again; net/http
-// closes the one inside.
+// body is the body of a request. Its size is bounded, its bytes are counted, and
+// every Read has a deadline. Close does nothing, so that a request can be sent
+// to another server; net/http closes the underlying body.
 type body struct {
 	io.Reader
 	x       *exchange
-	touched atomic.Bool // a byte was asked for
-	ended   atomic.Bool // all of it was read
+	touched atomic.Bool // a Read was attempted
+	ended   atomic.Bool // it was read to its end
 	failed  atomic.Pointer[bodyError]
-	waited  time.Duration // for the client, in all
+	waited  time.Duration // total time spent waiting for the client
 }
 
-// bodyError is why a body could not be read: the client's doing.
+// bodyError is a failure to read the body, caused by the client.
 type bodyError struct{ err error }
 
 func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
@@ -246,7 +250,7 @@ func (x *exchange) bodyOf(r *http.Request) *body {
 
 func (b *body) Read(p []byte) (int, error) {
 	b.touched.Store(true)
-	if !b.x.awaitBody(b.patience()) {
+	if !b.x.extendRead(b.readTimeout()) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	start := time.Now()
@@ -255,10 +259,10 @@ func (b *body) Read(p []byte) (int, error) {
 	b.x.in.Add(int64(n))
 	if err == io.EOF {
 		b.ended.Store(true)
-		b.x.heardOut()
+		b.x.noLinger()
 	}
 	if err == io.EOF || b.x.streams {
-		b.x.restBody()
+		b.x.clearRead()
 	}
 	if err != nil && err != io.EOF {
 		failed := &bodyError{err}
@@ -268,14 +272,16 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// patience is how long the client may take for its next bytes. It has
-// BodyTimeout in all, and more as it sends, at the least rate: a byte now and
-// then keeps nothing busy for days. What the server takes does not count.
-func (b *body) patience() time.Duration {
+// readTimeout is how long the client may take to send its next bytes: what is
+// left of BodyTimeout, which is for the whole body, plus the time that the bytes
+// so far take at MinBodyRate, but at most BodyTimeout. So a client that sends a
+// byte now and then cannot hold resources for days. Time that the server takes
+// to accept the body does not count.
+func (b *body) readTimeout() time.Duration {
 	l := &b.x.server.limits
 	earned := float64(b.x.in.Load()) / float64(l.MinBodyRate) * float64(time.Second)
 	return min(l.BodyTimeout, l.BodyTimeout+time.Duration(earned)-b.waited)
 }
 
-// Close does nothing.
+// Close implements io.Closer. It does nothing.
 func (b *body) Close() error { return nil }

@@ -9,35 +9,35 @@ import (
 	"strings"
 )
 
-// An Exemption names requests that need no pre-auth secret. Exactly one of
-// Exact, Prefix and Pattern is set. All three speak of the raw bytes of the
-// path, without the query and without the base path.
+// An Exemption describes requests that need no pre-auth secret. Exactly one of
+// Exact, Prefix and Pattern is set. All three match the raw bytes of the path,
+// without the query and without the base path.
 type Exemption struct {
-	// Methods are the methods it holds for, in upper case; GET and HEAD if
-	// there are none. CONNECT and TRACE are never exempt.
+	// Methods are the exempt methods, in upper case; GET and HEAD if empty.
+	// CONNECT and TRACE are never exempt.
 	Methods []string
-	// Exact is the whole path.
+	// Exact matches the whole path.
 	Exact string
-	// Prefix is what the path begins with, byte for byte: "/hooks" is also
-	// the beginning of "/hooksmith", "/hooks/" is not.
+	// Prefix matches the beginning of the path, byte for byte: "/hooks" also
+	// matches "/hooksmith", "/hooks/" does not.
 	Prefix string
-	// Pattern matches the whole path; it need not be anchored.
+	// Pattern must match the whole path; it need not be anchored.
 	Pattern *regexp.Regexp
 }
 
-// The services of single sign-on: any of them is one segment.
+// anyService matches the segment of any single sign-on service.
 const anyService = "[A-Za-z0-9]+"
 
-// The methods Mattermost routes to these handlers. It answers HEAD below
-// /static/ only, which the nil of an Exemption allows for.
+// The methods that Mattermost routes to these handlers. It answers HEAD only
+// below /static/, where the exemption has no Methods and thus permits HEAD.
 var (
 	getOnly  = []string{http.MethodGet}
 	postOnly = []string{http.MethodPost}
 	getPost  = []string{http.MethodGet, http.MethodPost}
 )
 
-// exemptRedirect is what a browser loads that comes back from an identity
-// provider to hand the session over to the app.
+// exemptRedirect returns the paths that a browser loads after its return from
+// an identity provider, to hand the session over to the app.
 func exemptRedirect() []Exemption {
 	return []Exemption{
 		{Prefix: "/static/"},
@@ -46,15 +46,16 @@ func exemptRedirect() []Exemption {
 	}
 }
 
-// exemptStart is where a login leaves for the identity provider. Its complete
-// is one of the addresses a provider may have been told to come back to.
+// exemptStart matches the paths from which a login goes to the identity
+// provider. Its "complete" is also one of the addresses to which a provider may
+// have been configured to return.
 func exemptStart(service string) Exemption {
 	return Exemption{Methods: getOnly, Pattern: regexp.MustCompile(
 		"/oauth/" + service + "/(complete|login|mobile_login|signup)")}
 }
 
-// exemptReturn is where the identity provider sends the browser back to: the
-// address the server generates and its two aliases.
+// exemptReturn matches the addresses to which the identity provider sends the
+// browser back: the one that the server generates, and its two aliases.
 func exemptReturn(service string) Exemption {
 	return Exemption{Methods: getOnly, Pattern: regexp.MustCompile(
 		"(/signup|/login|/api/v3/oauth)/" + service + "/complete")}
@@ -64,12 +65,12 @@ func exemptService(service string) []Exemption {
 	return append(exemptRedirect(), exemptStart(service), exemptReturn(service))
 }
 
-// PresetNames returns the names [Preset] knows.
+// PresetNames returns the names that [Preset] accepts.
 func PresetNames() []string {
 	return []string{"always", "sso-redirect", "saml", "openid", "oauth", "gitlab", "google", "office365"}
 }
 
-// Preset returns the exemptions known under a name, without a base path:
+// Preset returns the exemptions of a preset, without a base path:
 //
 //	always        POST /api/v4/notifications/ack
 //	sso-redirect  /static/ and below, /api/v4/config/client, /login/desktop
@@ -81,15 +82,15 @@ func PresetNames() []string {
 //	google        the same for the service google
 //	office365     the same for the service office365
 //
-// A <service> is any one segment of letters and digits. The groups openid and
-// oauth are those of the Mattermost documentation and nothing more: a login
-// starts in the first and returns to the second, so one without the other,
-// or both without sso-redirect, lets nobody in. Custom OAuth through the
-// GitLab settings is gitlab; OpenID Connect is openid, oauth and sso-redirect.
-// No preset includes always.
+// A <service> is any one segment of letters and digits. The presets openid and
+// oauth are exactly those of the Mattermost documentation. A login starts with
+// a path of the first and returns to one of the second, so either without the
+// other, or both without sso-redirect, permits no login. For custom OAuth
+// through the GitLab settings use gitlab; for OpenID Connect use openid, oauth
+// and sso-redirect. No preset includes always.
 //
-// Methods are GET and HEAD where none is given. ok is false for a name that
-// is not in [PresetNames]. The caller owns the result.
+// The methods are GET and HEAD where none is given. ok is false if name is not
+// one of [PresetNames]. The caller owns the result.
 func Preset(name string) (list []Exemption, ok bool) {
 	switch name {
 	case "always":
@@ -108,16 +109,16 @@ func Preset(name string) (list []Exemption, ok bool) {
 	return nil, false
 }
 
-// Exemptions is a set of exemptions below a base path. It is immutable; nil
-// and the zero value exempt nothing.
+// Exemptions is a set of exemptions below a base path. It is immutable; nil and
+// the zero value exempt nothing.
 type Exemptions struct {
 	base string
-	list []Exemption // Pattern is anchored, Methods never empty
+	list []Exemption // Pattern is anchored, Methods is not empty
 }
 
-// NewExemptions checks the list and compiles it for a base path, the path of
-// Mattermost's SiteURL: "" or, for example, "/mattermost". With a base path
-// the same paths without it are not exempt.
+// NewExemptions checks and compiles the list for a base path, the path of
+// Mattermost's SiteURL: "" or, for example, "/mattermost". With a base path,
+// the same paths outside it are not exempt.
 func NewExemptions(basePath string, list []Exemption) (*Exemptions, error) {
 	if basePath != "" && (!canonical(basePath) || strings.HasSuffix(basePath, "/")) {
 		return nil, fmt.Errorf("base path %q: write it like /mattermost, or leave it out", basePath)
@@ -143,11 +144,12 @@ func (x Exemption) compile() (Exemption, error) {
 	if x.Pattern == nil {
 		return x, nil
 	}
-	// The bounds of a match do not do: the first alternative that matches
-	// wins, and it may end early where a later one would not.
+	// Comparing the bounds of a match with the path would not do: the leftmost
+	// alternative that matches is taken, even if it ends early and a later one
+	// would match the whole path.
 	whole, err := regexp.Compile(`\A(?:` + x.Pattern.String() + `)\z`)
 	if err != nil {
-		return x, fmt.Errorf("pattern %q does not stand by itself: %w", x.Pattern, err)
+		return x, fmt.Errorf("pattern %q is not valid on its own: %w", x.Pattern, err)
 	}
 	x.Pattern = whole
 	return x, nil
@@ -168,7 +170,7 @@ func (x Exemption) check() error {
 			"backslashes, doubled slashes, queries, and segments of one or two dots", path)
 	}
 	if x.Prefix == "/" {
-		return errors.New("prefix / exempts everything: leave pre-auth out of the route instead")
+		return errors.New("prefix / exempts every request: remove pre-auth from the route instead")
 	}
 	return checkMethods(x.Methods)
 }
@@ -176,7 +178,7 @@ func (x Exemption) check() error {
 func checkMethods(methods []string) error {
 	for _, m := range methods {
 		if m == http.MethodConnect || m == http.MethodTrace {
-			return fmt.Errorf("method %s is never exempt: take it out", m)
+			return fmt.Errorf("method %s is never exempt: remove it", m)
 		}
 		if m == "" || strings.Trim(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 			return fmt.Errorf("method %q: methods are words in upper case, like POST", m)
@@ -185,9 +187,8 @@ func checkMethods(methods []string) error {
 	return nil
 }
 
-// Match reports whether a request needs no secret. path is the raw path
-// without the query, as the client sent it; only a path that can be read in
-// one way ever matches.
+// Match reports whether a request needs no secret. path is the raw path without
+// the query, as the client sent it. Only a canonical path can match.
 func (e *Exemptions) Match(method, path string) bool {
 	if e == nil || !canonical(path) {
 		return false
@@ -204,7 +205,7 @@ func (e *Exemptions) Match(method, path string) bool {
 func (x *Exemption) covers(path string) bool {
 	switch {
 	case x.Pattern != nil:
-		// A path that only begins like the base path is not below it.
+		// A path that only shares a prefix with the base path is not below it.
 		return strings.HasPrefix(path, "/") && x.Pattern.MatchString(path)
 	case x.Prefix != "":
 		return strings.HasPrefix(path, x.Prefix)

@@ -224,12 +224,12 @@ func TestExemptErrors(t *testing.T) {
 		{"escaped path", "", one(Exemption{Exact: "/%61"}), `"/%61" can never match`},
 		{"path with query", "", one(Exemption{Exact: "/a?b"}), "can never match"},
 		{"prefix that climbs", "", one(Exemption{Prefix: "/a/../"}), "can never match"},
-		{"prefix of everything", "", one(Exemption{Prefix: "/"}), "exempts everything"},
+		{"prefix of everything", "", one(Exemption{Prefix: "/"}), "exempts every request"},
 		{"CONNECT", "", one(Exemption{Exact: "/a", Methods: []string{"GET", "CONNECT"}}), "CONNECT is never exempt"},
 		{"TRACE", "", one(Exemption{Exact: "/a", Methods: []string{"TRACE"}}), "TRACE is never exempt"},
 		{"lower case", "", one(Exemption{Exact: "/a", Methods: []string{"get"}}), `method "get"`},
 		{"empty method", "", one(Exemption{Exact: "/a", Methods: []string{""}}), `method ""`},
-		{"open quotation", "", one(Exemption{Pattern: regexp.MustCompile(`/a\Qb`)}), "does not stand by itself"},
+		{"open quotation", "", one(Exemption{Pattern: regexp.MustCompile(`/a\Qb`)}), "is not valid on its own"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

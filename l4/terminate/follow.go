@@ -10,31 +10,32 @@ import (
 	"time"
 )
 
-// lookEvery is how often the files of a Followed are looked at. The files that
-// rotate are those of certificates and secrets; nobody notices half a second.
-const lookEvery = 500 * time.Millisecond
+// pollInterval is how often the files of a Followed are checked. Certificates
+// and secrets change so rarely that half a second makes no difference.
+const pollInterval = 500 * time.Millisecond
 
-// Followed is what files say, and go on to say when they change. What cannot
-// be loaded, such as a key that does not fit its certificate because only one
-// of them was written yet, leaves the old value in place. Files are looked at
-// by name each time, so that renaming and symbolic links work.
+// Followed is a value that is loaded from files, and loaded again when they
+// change. Files that cannot be loaded, such as a key that does not match its
+// certificate because only one of the two has been written, leave the old value
+// in use. Files are checked by name each time, so that renamed files and
+// symbolic links work.
 type Followed[T any] struct {
-	load  func() (T, error)
-	files []string
-	now   atomic.Pointer[T]
-	seen  []stamp
-	next  []stamp // what they are at the moment, where that is not seen
-	told  string  // the last error
+	load    func() (T, error)
+	files   []string
+	now     atomic.Pointer[T]
+	seen    []stamp
+	next    []stamp // state in the last poll, if it differs from seen
+	lastErr string  // text of the last error that was reported
 }
 
-// stamp tells one state of a file from another.
+// stamp identifies one state of a file.
 type stamp struct {
 	size  int64
 	mtime time.Time
 	inode any
 }
 
-// Follow loads the value. The files are looked at again while Watch runs.
+// Follow loads the value. Changes of the files take effect while Watch runs.
 func Follow[T any](files []string, load func() (T, error)) (*Followed[T], error) {
 	f := &Followed[T]{load: load, files: files, seen: stamps(files)}
 	v, err := load()
@@ -45,28 +46,29 @@ func Follow[T any](files []string, load func() (T, error)) (*Followed[T], error)
 	return f, nil
 }
 
-// Get returns what holds now.
+// Get returns the current value. It is safe for concurrent use.
 func (f *Followed[T]) Get() T { return *f.now.Load() }
 
-// Watch looks at the files until ctx is done, and calls changed after each
-// change, or with an error that is new.
+// Watch checks the files until ctx is done. It calls changed with nil after each
+// change, and with an error when that differs from the last one. Only one Watch
+// may run at a time.
 func (f *Followed[T]) Watch(ctx context.Context, changed func(error)) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			f.look(changed)
+			f.poll(changed)
 		}
 	}
 }
 
-// look loads the value when the files are not what they were, and stay what
-// they are from one look to the next: half a file may make sense. Files that
-// change while they are read are read again the next time.
-func (f *Followed[T]) look(changed func(error)) {
+// poll loads the value when the files have changed and then stayed the same
+// from one poll to the next, because half of a file may be valid by itself.
+// Files that change while they are read are read again at the next poll.
+func (f *Followed[T]) poll(changed func(error)) {
 	at := stamps(f.files)
 	if slices.Equal(at, f.seen) || !slices.Equal(at, f.next) {
 		f.next = at
@@ -74,16 +76,16 @@ func (f *Followed[T]) look(changed func(error)) {
 	}
 	v, err := f.load()
 	if err == nil && !slices.Equal(stamps(f.files), at) {
-		err = errors.New("the files changed while they were read")
+		err = errors.New("files changed while they were being read")
 	}
 	if err != nil {
-		if f.told != err.Error() {
-			f.told = err.Error()
-			changed(fmt.Errorf("the old ones stay in use: %w", err))
+		if f.lastErr != err.Error() {
+			f.lastErr = err.Error()
+			changed(fmt.Errorf("keeping the previous ones: %w", err))
 		}
 		return
 	}
-	f.seen, f.told = at, ""
+	f.seen, f.lastErr = at, ""
 	f.now.Store(&v)
 	changed(nil)
 }

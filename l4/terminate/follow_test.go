@@ -76,8 +76,8 @@ func (f *following) note(err error) {
 
 // settle looks until the files have been looked at twice as they are.
 func (f *following) settle() {
-	f.look(f.note)
-	f.look(f.note)
+	f.poll(f.note)
+	f.poll(f.note)
 }
 
 // A change counts however it is made, and is told once.
@@ -155,12 +155,12 @@ func TestFollowWaitsForWriters(t *testing.T) {
 	text := "a longer text"
 	for n := range text {
 		write(t, file, text[:n+1])
-		f.look(f.note)
+		f.poll(f.note)
 	}
 	if f.Get() != "one" || len(f.said) > 0 {
 		t.Errorf("got %q, told %q, while it was written", f.Get(), f.said)
 	}
-	f.look(f.note)
+	f.poll(f.note)
 	if f.Get() != text {
 		t.Errorf("got %q, want %q", f.Get(), text)
 	}
@@ -248,7 +248,7 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	look := func() { f.look(func(error) {}) }
+	look := func() { f.poll(func(error) {}) }
 	settle := func() { look(); look() }
 	for i := range rotations {
 		next := sites[(i+1)%len(sites)]

@@ -8,11 +8,11 @@ import (
 	"sync"
 )
 
-// front is an http.Server and the listener that feeds it connections.
+// front is an http.Server and the listener that passes connections to it.
 type front struct {
 	http  *http.Server
 	conns chan net.Conn
-	done  chan struct{} // closed when it takes no more
+	done  chan struct{} // closed by Close
 	once  sync.Once
 }
 
@@ -22,7 +22,8 @@ func (s *Server) newFront() *front {
 	return f
 }
 
-// take gives a connection to the http.Server, which takes none after shutDown.
+// take passes a connection to the http.Server. It returns false after shutDown;
+// the connection is then still the caller's.
 func (f *front) take(c net.Conn) bool {
 	select {
 	case f.conns <- c:
@@ -32,10 +33,10 @@ func (f *front) take(c net.Conn) bool {
 	}
 }
 
-// shutDown lets requests under way finish, and closes the idle connections.
+// shutDown waits for requests in progress and closes idle connections.
 func (f *front) shutDown() { _ = f.http.Shutdown(context.Background()) }
 
-// Accept is net.Listener's.
+// Accept implements net.Listener.
 func (f *front) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.conns:
@@ -45,18 +46,18 @@ func (f *front) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is net.Listener's.
+// Close implements net.Listener.
 func (f *front) Close() error {
 	f.once.Do(func() { close(f.done) })
 	return nil
 }
 
-// Addr is net.Listener's.
+// Addr implements net.Listener.
 func (f *front) Addr() net.Addr { return &net.TCPAddr{} }
 
 type clientKey struct{}
 
-// withConn keeps what a request has to know of its connection.
+// withConn makes the client's connection available to clientConnOf.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, clientKey{}, c.(*tls.Conn).NetConn())
 }

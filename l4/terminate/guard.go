@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// serveHTTP is the way of a request.
+// serveHTTP checks a request and forwards it to a server.
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	x := s.newExchange(w, r)
 	defer x.done()
@@ -24,7 +24,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admit lets a request pass, or answers it.
+// admit checks a request. If it returns false, the request has been answered.
 func (s *Server) admit(x *exchange, r *http.Request) (leaf *x509.Certificate, ok bool) {
 	host, ok := hostname(r.Host)
 	switch {
@@ -33,8 +33,8 @@ func (s *Server) admit(x *exchange, r *http.Request) (leaf *x509.Certificate, ok
 		return nil, false
 	case !connOf(r.Context()).Leads(host):
 		// Browsers send requests for another name on a connection whose
-		// certificate has it: that name may have other rules (RFC 9110
-		// section 15.5.20).
+		// certificate covers that name, but the route of that name may have
+		// other rules (RFC 9110 section 15.5.20).
 		x.refuse(http.StatusMisdirectedRequest, "misdirected")
 		return nil, false
 	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
@@ -50,12 +50,12 @@ func (s *Server) admit(x *exchange, r *http.Request) (leaf *x509.Certificate, ok
 	return leaf, ok && s.preauthorised(x, r)
 }
 
-// allowed is what a client may ask for instead of what has no place here
-// (RFC 9110 section 15.5.6); servers may allow less.
+// allowed is the Allow header of a 405 (RFC 9110 section 15.5.6). Servers may
+// support fewer methods.
 const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
-// malformed reports whether a request of HTTP/2 is, in ways that net/http lets
-// through (RFC 9113 sections 8.1.1 and 8.3.1).
+// malformed reports whether an HTTP/2 request is malformed in a way that
+// net/http accepts (RFC 9113 sections 8.1.1 and 8.3.1).
 func malformed(r *http.Request) bool {
 	if r.ProtoMajor < 2 {
 		return false
@@ -68,7 +68,8 @@ func malformed(r *http.Request) bool {
 	return !strings.HasPrefix(r.RequestURI, "/")
 }
 
-// certificateOf returns the client's certificate, nil if it needs none.
+// certificateOf returns the client's certificate, or nil if none is required.
+// If it returns false, the request has been answered.
 func (s *Server) certificateOf(x *exchange, r *http.Request) (leaf *x509.Certificate, ok bool) {
 	if s.cfg.Clients == nil {
 		return nil, true
@@ -98,9 +99,9 @@ func (s *Server) preauthorised(x *exchange, r *http.Request) bool {
 	return false
 }
 
-// hostname is the host of a request without its port. It is not ok when there
-// is none, or when the port is no number: servers build addresses of the whole
-// of it, in which "a:b@c" is not at a.
+// hostname returns the host of a request without its port. ok is false if there
+// is no host or the port is not a number: servers build URLs from the complete
+// value, and with "a:b@c" such a URL does not point to a.
 func hostname(host string) (name string, ok bool) {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {
@@ -110,15 +111,15 @@ func hostname(host string) (name string, ok bool) {
 	return name, name != "" && (err == nil || port == "")
 }
 
-// isWebSocket reports whether a request asks for one. Every other Upgrade is
-// left out of what the server gets.
+// isWebSocket reports whether a request opens a WebSocket. Any other Upgrade is
+// removed from what the server gets.
 func isWebSocket(r *http.Request) bool {
 	upgrade := r.Header["Upgrade"]
 	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoAtLeast(1, 1) && r.ContentLength == 0 && len(upgrade) == 1 &&
 		strings.EqualFold(upgrade[0], "websocket") && asksForUpgrade(r.Header["Connection"])
 }
 
-// tooLarge reports whether err comes from the bound on a body.
+// tooLarge reports whether err is the limit on the size of a body.
 func tooLarge(err error) bool {
 	var e *http.MaxBytesError
 	return errors.As(err, &e)

@@ -6,13 +6,14 @@ import (
 	"strings"
 )
 
-// HeaderNames are the headers that tell an upstream about the certificate of a
-// client. The zero value has the names that nginx recipes and Mattermost have.
+// HeaderNames are the headers that tell servers about the certificate of a
+// client. The zero value stands for the names that nginx recipes and Mattermost
+// use.
 type HeaderNames struct {
 	Cert      string // the certificate in PEM on one line, default X-SSL-Client-Cert
 	SubjectDN string // its subject in slash form, default X-SSL-Client-Cert-Subject-DN
 
-	Email EmailSource // of the subject, default EmailSubject
+	Email EmailSource // which e-mail address the subject contains, default EmailSubject
 }
 
 func (n HeaderNames) withDefaults() HeaderNames {
@@ -25,15 +26,15 @@ func (n HeaderNames) withDefaults() HeaderNames {
 	return n
 }
 
-// neverFromClients are headers of requests that a client has no say in: those
-// of one hop (RFC 9110 section 7.6.1), the pre-authentication secret, which is
-// checked before and is not the upstream's business, and those by which a
-// proxy says where a request came from. The latter are a family that grows,
-// and some proxies tell the user's name in it; so it goes as a whole.
+// neverFromClients are request headers that are never passed on from a client:
+// hop-by-hop headers (RFC 9110 section 7.6.1), the pre-auth secret, which is
+// checked before and which servers do not need, and headers in which proxies
+// say where a request came from. The X-Forwarded family is removed as a whole,
+// because it grows and because some proxies put the user's name in it.
 //
-// True-Client-IP, CF-Connecting-IP and the like stay: they come from a content
-// network in front, and an upstream heeds them only when told to. Where there
-// is none in front they belong into the strip rules.
+// True-Client-IP, CF-Connecting-IP and the like are kept: they come from a
+// content delivery network in front of culvert, and servers use them only when
+// configured to. Without such a network they should be in the strip rules.
 var neverFromClients = []string{
 	"Connection",
 	"Keep-Alive",
@@ -51,23 +52,23 @@ var neverFromClients = []string{
 	"Forwarded",
 }
 
-// neverFromUpstreams are headers of responses that only culvert may send: apps
-// take X-Reject-Reason as the answer to their pre-authentication secret.
+// neverFromUpstreams are response headers that only culvert may send: apps take
+// X-Reject-Reason as the result of the check of their pre-auth secret.
 var neverFromUpstreams = []string{"X-Reject-Reason"}
 
-// cleanRequest removes from a request what must not reach the upstream, before
-// anything is set: the headers that the client lists in Connection (listed
-// later, it could name those that were set), neverFromClients, those of the
-// client's certificate, and what the strip rules say.
+// cleanRequest removes the headers of a request that servers must not get: the
+// headers that the client lists in Connection, neverFromClients, those for the
+// client's certificate, and those that match the strip rules. Call it before
+// any header is set, because Connection could otherwise list and remove it.
 //
-// A rule is a name, or the beginning of names and an asterisk. Names are the
-// same whatever their case and whatever stands between their letters and
-// digits, because servers that pass headers as variables fold them so
-// (RFC 3875 section 4.1.18; lighttpd and old Apaches fold every other
-// character, not only the hyphen).
+// A rule is a header name, or a prefix of names followed by an asterisk. Names
+// match regardless of case and of the characters between their letters and
+// digits, because servers that pass headers as variables fold them in that way
+// (RFC 3875 section 4.1.18; lighttpd and old versions of Apache fold every
+// other character, not only the hyphen).
 //
-// The caller keeps Connection and Upgrade of a WebSocket handshake before, and
-// drops trailers, which are not in h.
+// The caller saves Connection and Upgrade of a WebSocket handshake before, and
+// removes trailers, which are not in h.
 func cleanRequest(h http.Header, n HeaderNames, strip []string) {
 	deleteListed(h)
 	n = n.withDefaults()
@@ -75,15 +76,15 @@ func cleanRequest(h http.Header, n HeaderNames, strip []string) {
 	deleteMatching(h, neverFromClients, certificate[:], strip)
 }
 
-// cleanResponse removes from a response what must not reach the client:
-// neverFromUpstreams and what the strip rules say, see cleanRequest.
+// cleanResponse removes the headers of a response that clients must not get:
+// neverFromUpstreams and those that match the strip rules, see cleanRequest.
 func cleanResponse(h http.Header, strip []string) {
 	deleteMatching(h, neverFromUpstreams, strip)
 }
 
-// setCertHeaders says whose certificate the client has. Without a certificate,
-// and with an error, which is about the subject, neither header is there
-// afterwards. An empty subject is not sent.
+// setCertHeaders sets the headers for the client's certificate. If leaf is nil,
+// or with an error, which concerns the subject, both headers are removed. An
+// empty subject is not sent.
 func setCertHeaders(h http.Header, n HeaderNames, leaf *x509.Certificate) error {
 	n = n.withDefaults()
 	h.Del(n.Cert)
@@ -102,9 +103,9 @@ func setCertHeaders(h http.Header, n HeaderNames, leaf *x509.Certificate) error 
 	return nil
 }
 
-// deleteListed deletes what Connection lists. It goes by the names as
-// net/http wrote them, not by sameName: a megabyte of headers can list so many
-// that a look at every header for each would take minutes.
+// deleteListed deletes the headers that Connection lists. It compares names as
+// net/http canonicalises them, not with matchesName: a megabyte of headers can
+// list so many that comparing every header with each would take minutes.
 func deleteListed(h http.Header) {
 	for _, line := range h["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {

@@ -6,36 +6,36 @@ import (
 	"time"
 )
 
-// Connections to servers that wait for the next request.
+// Limits of idle connections to servers.
 const (
-	maxIdlePerServer = 256 // at most, as the guide for clusters has it
+	maxIdlePerServer = 256 // as recommended by Mattermost's guide for clusters
 	maxIdle          = 4 * maxIdlePerServer
 	maxIdleTime      = 45 * time.Second // the server closes its end after 60 s
 	sweepEvery       = 5 * time.Second
 )
 
-// connKey says which requests may share a connection: those to one server,
-// which has one certificate, and from one client where the server is told
-// whose the connection is.
+// connKey identifies the requests that may share a connection: those to the
+// same server, verified by the same name, and, if the server is told whose
+// connection it is, from the same client.
 type connKey struct {
 	server, address string
 	tls             bool
-	name            string // that the server's certificate is for
-	client          Client // its connection's ID too: its address may be another's later
+	name            string // name that the server's certificate is verified against
+	client          Client // with the ID of its connection: another client may have its address later
 }
 
-// idleConns are connections that are free. The zero value has none. It is safe
-// for concurrent use.
+// idleConns are the idle connections to servers. It is safe for concurrent use;
+// the zero value is empty.
 type idleConns struct {
 	mu    sync.Mutex
-	free  map[connKey][]*serverConn // the one that was used last is last
+	free  map[connKey][]*serverConn // most recently used last
 	n     int
-	sweep *time.Timer // runs while there are any
+	sweep *time.Timer // runs while there are idle connections
 	over  bool
 }
 
-// take returns a connection that its server has left alone, or nil. It is the
-// caller's.
+// take returns an idle connection that its server has neither closed nor sent
+// anything on, or nil. The caller then owns it.
 func (k *idleConns) take(key connKey) *serverConn {
 	for {
 		c := k.pop(key)
@@ -60,8 +60,8 @@ func (k *idleConns) pop(key connKey) *serverConn {
 	return c
 }
 
-// put keeps a connection, or closes it when there are enough for its key. When
-// there are enough in all, another one goes.
+// put adds an idle connection, or closes it when its key has enough. When there
+// are enough in total, it closes another one.
 func (k *idleConns) put(key connKey, c *serverConn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -85,7 +85,7 @@ func (k *idleConns) put(key connKey, c *serverConn) {
 	}
 }
 
-// drop closes the connection that waits longest of some key.
+// drop closes the longest idle connection of some key.
 func (k *idleConns) drop() {
 	for key, list := range k.free {
 		list[0].abort()
@@ -95,8 +95,8 @@ func (k *idleConns) drop() {
 	}
 }
 
-// prune closes the connections that have waited too long, and those that their
-// servers have closed.
+// prune closes connections that have been idle for too long, and those that the
+// server has closed.
 func (k *idleConns) prune() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -119,7 +119,7 @@ func (k *idleConns) prune() {
 	}
 }
 
-// close closes all connections, and those that are put later.
+// close closes all connections. Those that are put later are closed at once.
 func (k *idleConns) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

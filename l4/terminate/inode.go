@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// inode is what a file is beside its name: a file of the same size that was
-// renamed into place within the same tick of the clock is another one.
+// inode identifies a file independently of its name. It tells a file from one of
+// the same size that replaced it by a rename within one tick of the clock.
 func inode(s fs.FileInfo) any {
 	if st, ok := s.Sys().(*syscall.Stat_t); ok {
 		return [2]uint64{uint64(st.Dev), st.Ino}

@@ -2,18 +2,17 @@ package terminate
 
 import "time"
 
-// For how long a client is heard out that still sends when its connection is
-// closed: between two reads, and in all. They are nginx's, lingering_timeout
-// and lingering_time.
+// Timeouts of a lingering close, between two reads and in total. They are those
+// of nginx, lingering_timeout and lingering_time.
 const (
-	lingerIdle = 5 * time.Second
-	lingerAll  = 30 * time.Second
+	lingerIdle  = 5 * time.Second
+	lingerTotal = 30 * time.Second
 )
 
-// linger closes a connection whose client may still be sending a body that
-// nobody wants. A socket that is closed while bytes come answers them with a
-// reset, and that takes the response away from a client that has not read it
-// yet. So there is a FIN, then what comes is read, as it is: TLS is over.
+// linger closes a connection whose client may still be sending a body that will
+// not be read. Closing a socket while data arrives causes a reset, which makes a
+// client lose a response that it has not read yet. So linger sends a FIN and
+// then reads and discards what arrives, without decrypting it.
 func (c *clientConn) linger() {
 	defer c.Conn.Close()
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
@@ -21,7 +20,7 @@ func (c *clientConn) linger() {
 	}
 	b := buffers.Get()
 	defer buffers.Put(b)
-	for end := time.Now().Add(lingerAll); ; {
+	for end := time.Now().Add(lingerTotal); ; {
 		until := time.Now().Add(lingerIdle)
 		if until.After(end) {
 			until = end

@@ -7,49 +7,50 @@ import (
 )
 
 const (
-	// SecretHeader is the request header with the pre-auth secret. A request
-	// that goes to a server has it no more.
+	// SecretHeader is the request header with the pre-auth secret. It is
+	// removed from requests before they go to a server.
 	SecretHeader = "X-Mattermost-Preauth-Secret"
 
-	// RejectHeader marks a refusal to the apps: the desktop asks for the
-	// secret again whatever the status it comes with, so no other response
-	// has it, a server's neither. HTTP/1.1 sends it in lower case too, since
-	// older mobile builds look for nothing else, so it is a key of the header
-	// map as it stands. http.Header's Get and Del take it for X-Reject-Reason.
+	// RejectHeader tells the apps that the pre-auth secret was missing or wrong.
+	// The desktop app then asks for the secret again whatever the status is, so
+	// the header is removed from all responses of servers. The key is used in
+	// the header map as it is, not canonicalised, because HTTP/1.1 must send it
+	// in lower case: older mobile apps look for that spelling only. Get and Del
+	// of http.Header canonicalise it to X-Reject-Reason.
 	RejectHeader = "x-reject-reason"
 
-	rejectReason  = "pre-auth" // compared whole: no list, no parameters
+	rejectReason  = "pre-auth" // apps compare the complete value: no list, no parameters
 	refusalBody   = "Forbidden: Invalid pre-authentication secret"
 	webSocketPath = "/api/v4/websocket"
 )
 
-// Preauth is what a route asks of its requests before a server sees any of
-// them: a secret, or a request that is exempt. Its fields are not changed
-// once it is in use. It is safe for concurrent use if its functions are. The
-// zero value refuses everything.
+// Preauth is the check of requests for a pre-auth secret, before any server gets
+// them. Its fields must not be changed once it is in use. It is safe for
+// concurrent use if its functions are. The zero value refuses every request.
 type Preauth struct {
-	// Secrets returns those valid now.
+	// Secrets returns the current secrets.
 	Secrets func() *Secrets
-	// Exempt needs no secret; nil: nothing. Its base path is BasePath.
+	// Exempt are the requests that need no secret; nil: none. Its base path
+	// must be BasePath.
 	Exempt *Exemptions
-	// ExemptWebSocket exempts the handshake of the WebSocket, which desktop
-	// builds have sent without the secret.
+	// ExemptWebSocket exempts the WebSocket handshake, which some versions of
+	// the desktop app send without the secret.
 	ExemptWebSocket bool
 	// BasePath is the path of Mattermost's SiteURL, as in NewExemptions.
 	BasePath string
-	// Used is told the label of the secret each time one is accepted; nil:
-	// nobody counts.
+	// Used is called with the label of the secret whenever one is accepted;
+	// nil disables it.
 	Used func(label string)
 }
 
-// A Verdict is what Check makes of a request. The zero value is Refused.
+// A Verdict is the result of Check. The zero value is Refused.
 type Verdict uint8
 
 const (
-	Refused   Verdict = iota // no secret and not exempt: see [Refuse]
-	Malformed                // a target that is answered with status 400, secret or not
-	Pass                     // with one right secret
-	Exempt                   // needs no secret, and may have a wrong one
+	Refused   Verdict = iota // no valid secret and not exempt: see [Refuse]
+	Malformed                // invalid request target, to be answered with status 400 even with a valid secret
+	Pass                     // exactly one secret, which is valid
+	Exempt                   // needs no secret; it may carry a wrong one
 )
 
 func (v Verdict) String() string {
@@ -66,9 +67,9 @@ func (v Verdict) String() string {
 	return "unknown"
 }
 
-// Check judges a request as the client sent it: nothing may have rewritten
-// its RequestURI, or its headers, on the way here. An [http.ServeMux] in front
-// would answer unclean paths itself, and so does net/http for OPTIONS * unless
+// Check returns the verdict on a request. RequestURI and headers must be as the
+// client sent them. An [http.ServeMux] in front would answer unclean paths
+// itself, and net/http answers OPTIONS * itself unless
 // http.Server.DisableGeneralOptionsHandler is set.
 func (p *Preauth) Check(r *http.Request) Verdict {
 	path, err := rawPath(r)
@@ -87,8 +88,9 @@ func (p *Preauth) Check(r *http.Request) Verdict {
 	return Refused
 }
 
-// secretOf wants exactly one line: of two, whoever is behind may believe the
-// other. The spelling with underscores is another header to net/http.
+// secretOf accepts exactly one header line, because with two of them a server
+// might use the other one. A spelling with underscores is a different header to
+// net/http.
 func (p *Preauth) secretOf(h http.Header) (label string, ok bool) {
 	lines := h[SecretHeader]
 	if len(lines) != 1 || p.Secrets == nil {
@@ -97,9 +99,9 @@ func (p *Preauth) secretOf(h http.Header) (label string, ok bool) {
 	return p.Secrets().Match(lines[0])
 }
 
-// isHandshake reports whether a request opens the WebSocket of Mattermost (RFC
-// 6455 section 4.1). Upgrade must name nothing else, so that no handshake of
-// h2c passes for one.
+// isHandshake reports whether a request opens the WebSocket of Mattermost
+// (RFC 6455 section 4.1). Upgrade must contain nothing else, so that an h2c
+// upgrade does not match.
 func (p *Preauth) isHandshake(r *http.Request, path string) bool {
 	upgrade := r.Header["Upgrade"]
 	return r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoAtLeast(1, 1) &&
@@ -119,9 +121,9 @@ func asksForUpgrade(connection []string) bool {
 	return false
 }
 
-// Refuse answers a request that Check refused, in the way the apps recognise:
-// never with 401, which asks them for a client certificate, or 406, which
-// sends them to another base URL. The answer to HEAD has no body.
+// Refuse answers a request that Check refused, in the way that the apps expect:
+// not with status 401, on which they ask for a client certificate, and not with
+// 406, on which they use another base URL. The response to HEAD has no body.
 func Refuse(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Del(RejectHeader)
@@ -130,6 +132,6 @@ func Refuse(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(http.StatusForbidden)
 	if r.Method != http.MethodHead {
-		io.WriteString(w, refusalBody) // a client that has gone needs no answer
+		io.WriteString(w, refusalBody) // an error means that the client has gone
 	}
 }

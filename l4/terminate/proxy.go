@@ -18,20 +18,20 @@ import (
 	"time"
 )
 
-// proxy asks a server and passes its response on.
+// proxy sends a request to a server and its response to the client.
 func (s *Server) proxy(x *exchange, r *http.Request, leaf *x509.Certificate) {
 	if r.ContentLength > s.limits.MaxBody {
 		x.refuse(http.StatusRequestEntityTooLarge, "body")
 		return
 	}
 	var b *body
-	if r.ContentLength != 0 { // HTTP/2 has a Body even if there is none
+	if r.ContentLength != 0 { // for HTTP/2 Body is never nil
 		b = x.bodyOf(r)
 	}
 	var got *http.Response
 	defer func() {
 		if got != nil {
-			_ = got.Body.Close() // ReverseProxy does not always
+			_ = got.Body.Close() // ReverseProxy does not close it in all cases
 		}
 	}()
 	var p *httputil.ReverseProxy
@@ -41,18 +41,18 @@ func (s *Server) proxy(x *exchange, r *http.Request, leaf *x509.Certificate) {
 			got, err = s.trip(x, r, out, b)
 			return got, err
 		}),
-		FlushInterval: -1, // what a server says is for its client at once
+		FlushInterval: -1, // flush immediately
 		BufferPool:    buffers,
 		ModifyResponse: func(res *http.Response) error {
 			if !x.streams && res.ContentLength >= 0 {
-				// One write for all of it, or for each buffer full: what has a
-				// length is there, or nearly. It costs a tenth less.
+				// With a known length, most of the body arrives at once. Flushing
+				// only full buffers takes a tenth less CPU.
 				p.FlushInterval = 0
 			}
 			return s.modify(res)
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { s.failed(x, err) },
-		ErrorLog:     quiet,
+		ErrorLog:     discard,
 	}
 	p.ServeHTTP(x, r)
 }
@@ -61,14 +61,14 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// quiet is for what net/http says beside what is reported.
-var quiet = log.New(io.Discard, "", 0)
+// discard drops what net/http logs in addition to what culvert reports.
+var discard = log.New(io.Discard, "", 0)
 
-// rewrite makes the request that the server gets.
+// rewrite prepares the request that is sent to the server.
 func (s *Server) rewrite(pr *httputil.ProxyRequest, leaf *x509.Certificate, b *body) {
 	out := pr.Out
 	out.Host = pr.In.Host
-	out.Trailer = nil // headers that nobody has looked at
+	out.Trailer = nil // trailers are not checked like headers
 	out.URL = target(pr.In)
 	s.setHeaders(out.Header, pr.In, leaf)
 	if b == nil {
@@ -78,18 +78,18 @@ func (s *Server) rewrite(pr *httputil.ProxyRequest, leaf *x509.Certificate, b *b
 	out.Body = b
 }
 
-// target is the path and the query of r as the client wrote them.
+// target returns the path and the query of r as the client wrote them.
 func target(r *http.Request) *url.URL {
 	u := &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
 	if path, err := rawPath(r); err == nil && !strings.HasPrefix(path, "//") {
-		u.Opaque = path // Go would escape what it thinks should be
+		u.Opaque = path // otherwise net/url would change the escapes
 	}
 	return u
 }
 
-// setHeaders removes from h, a copy of the headers of in, what a server must
-// not get, and sets what it must. ReverseProxy has removed those that
-// Connection lists from its own copy; they go by what the client sent.
+// setHeaders changes h, a copy of the headers of in, to what the server gets.
+// ReverseProxy has already removed the headers listed by Connection from its
+// copy, but cleanRequest needs the Connection header that the client sent.
 func (s *Server) setHeaders(h http.Header, in *http.Request, leaf *x509.Certificate) {
 	if listed := in.Header["Connection"]; len(listed) > 0 {
 		h["Connection"] = listed
@@ -101,17 +101,17 @@ func (s *Server) setHeaders(h http.Header, in *http.Request, leaf *x509.Certific
 	}
 	h.Set("X-Forwarded-Proto", "https")
 	if _, ok := h["User-Agent"]; !ok {
-		h["User-Agent"] = nil // or Go would send one of its own
+		h["User-Agent"] = nil // otherwise net/http would send its own
 	}
 	if leaf == nil {
 		return
 	}
 	if err := setCertHeaders(h, s.cfg.CertHeaders, leaf); err != nil {
-		s.cfg.Log.Warn("the subject of a client certificate is not passed on", "client", in.RemoteAddr, "serial", leaf.SerialNumber.String(), "error", err)
+		s.cfg.Log.Warn("cannot pass on the subject of a client certificate", "client", in.RemoteAddr, "serial", leaf.SerialNumber.String(), "error", err)
 	}
 }
 
-// trip tries servers until one has answered.
+// trip sends the request to one server after another until one answers.
 func (s *Server) trip(x *exchange, in, out *http.Request, b *body) (res *http.Response, err error) {
 	u := s.upstream.Load()
 	if u == nil {
@@ -141,10 +141,10 @@ func peerOf(conn Conn, state *tls.ConnectionState) Client {
 	return c
 }
 
-// modify makes the response that the client gets.
+// modify changes a response to what the client gets.
 func (s *Server) modify(res *http.Response) error {
 	cleanResponse(res.Header, s.cfg.StripResponse)
-	cleanResponse(res.Trailer, s.cfg.StripResponse) // announced
+	cleanResponse(res.Trailer, s.cfg.StripResponse) // those announced by the Trailer header
 	if res.ContentLength < 0 {
 		res.Body = &trailed{res.Body, func() { cleanResponse(res.Trailer, s.cfg.StripResponse) }}
 	}
@@ -154,13 +154,14 @@ func (s *Server) modify(res *http.Response) error {
 	return nil
 }
 
-// trailed is a body after which there may be trailers.
+// trailed is a body that may be followed by trailers. ended is called when it
+// has been read to its end.
 type trailed struct {
 	io.ReadCloser
 	ended func()
 }
 
-// Read is io.Reader's.
+// Read implements io.Reader.
 func (t *trailed) Read(b []byte) (int, error) {
 	n, err := t.ReadCloser.Read(b)
 	if err == io.EOF {
@@ -169,10 +170,10 @@ func (t *trailed) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// failed answers when no server did.
+// failed answers a request after all attempts have failed.
 func (s *Server) failed(x *exchange, err error) {
 	if x.body != nil {
-		if failed := x.body.failed.Load(); failed != nil { // net/http cancels the request as well
+		if failed := x.body.failed.Load(); failed != nil { // net/http also cancels the request, so err does not tell
 			s.badBody(x, errors.Join(failed, err))
 			return
 		}
@@ -186,12 +187,12 @@ func (s *Server) failed(x *exchange, err error) {
 	case timedOut(err):
 		status = http.StatusGatewayTimeout
 	}
-	s.cfg.Log.Warn("no answer for a request", "client", x.report.Client, "method", x.report.Method, "host", x.report.Host,
+	s.cfg.Log.Warn("no server answered a request", "client", x.report.Client, "method", x.report.Method, "host", x.report.Host,
 		"server", x.report.Server, "tries", x.report.Tries, "status", status, "error", err)
 	x.answer(status)
 }
 
-// badBody answers when the client did not send the body that it promised.
+// badBody answers a request whose body could not be read from the client.
 func (s *Server) badBody(x *exchange, err error) {
 	var network net.Error
 	switch {
@@ -211,7 +212,7 @@ func timedOut(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// buffers are for copying responses.
+// buffers are used to copy bodies.
 var buffers = &bufferPool{sync.Pool{New: func() any { return new([bufferSize]byte) }}}
 
 const bufferSize = 32 << 10

@@ -6,10 +6,10 @@ import (
 	"net"
 )
 
-// relayRaw gives what is inside TLS to a server as it is.
+// relayRaw relays the decrypted bytes to a server.
 func (s *Server) relayRaw(conn *tls.Conn, c Conn, state *tls.ConnectionState) {
 	u := s.upstream.Load()
-	if u == nil || s.cfg.Clients != nil && !s.cfg.Clients.Strict { // a page cannot be shown here
+	if u == nil || s.cfg.Clients != nil && !s.cfg.Clients.Strict { // without Strict the client would have to get a page, which needs HTTP
 		_ = conn.Close()
 		return
 	}
@@ -23,7 +23,7 @@ func (s *Server) relayRaw(conn *tls.Conn, c Conn, state *tls.ConnectionState) {
 		return err == nil, err
 	})
 	if err != nil {
-		s.cfg.Log.Warn("no server for a connection", "client", from.Addr.String(), "tries", x.report.Tries, "error", err)
+		s.cfg.Log.Warn("no server accepted a connection", "client", from.Addr.String(), "tries", x.report.Tries, "error", err)
 		_ = conn.Close()
 		return
 	}

@@ -197,5 +197,5 @@ func (c *recordClient) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Read is io.Reader's.
+// Read implements io.Reader.
 func (c *recordClient) Read(b []byte) (int, error) { return c.in.Read(b) }

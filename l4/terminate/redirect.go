@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Redirect sends every request to the same address with https. port is the one
-// that https is served on; 0 is 443.
+// Redirect redirects every request to the same URL with https. port is the port
+// of https; 0 means 443.
 func Redirect(port int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, err := rawPath(r)
@@ -23,7 +23,7 @@ func Redirect(port int) http.Handler {
 		}
 		status := http.StatusMovedPermanently
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			status = http.StatusPermanentRedirect // 301 would turn it into a GET
+			status = http.StatusPermanentRedirect // clients change POST to GET after a 301
 		}
 		w.Header().Set("Location", to)
 		w.Header().Set("Cache-Control", "no-store")
@@ -31,9 +31,9 @@ func Redirect(port int) http.Handler {
 	})
 }
 
-// withPort is the authority of an address with https.
+// withPort returns the authority of an https URL.
 func withPort(host string, port int) string {
-	host = strings.Trim(host, "[]") // an IPv6 address without a port still has them
+	host = strings.Trim(host, "[]") // an IPv6 address without a port is still in brackets
 	with := net.JoinHostPort(host, strconv.Itoa(port))
 	if port == 0 || port == 443 {
 		return with[:strings.LastIndexByte(with, ':')]
@@ -41,33 +41,34 @@ func withPort(host string, port int) string {
 	return with
 }
 
-// Redirector serves connections in clear text with Redirect.
+// Redirector serves Redirect on plain-text connections.
 type Redirector struct {
 	port  int
 	front *front
 }
 
-// NewRedirector returns one for a port that https is served on.
+// NewRedirector returns a Redirector for the given port of https; 0 means 443.
 func NewRedirector(port int) *Redirector {
 	limits := Limits{}.withDefaults()
 	f := &front{conns: make(chan net.Conn), done: make(chan struct{}), http: &http.Server{
 		Handler: Redirect(port), ReadHeaderTimeout: limits.HeaderTimeout, ReadTimeout: limits.HeaderTimeout, WriteTimeout: limits.HeaderTimeout,
-		IdleTimeout: limits.HeaderTimeout, MaxHeaderBytes: limits.MaxHeader, ErrorLog: quiet,
+		IdleTimeout: limits.HeaderTimeout, MaxHeaderBytes: limits.MaxHeader, ErrorLog: discard,
 		DisableGeneralOptionsHandler: true,
 	}}
 	go func() { _ = f.http.Serve(f) }() // ends with Retire
 	return &Redirector{port, f}
 }
 
-// Port is the one that https is served on.
+// Port returns the port that NewRedirector was called with.
 func (r *Redirector) Port() int { return r.port }
 
-// Serve takes a connection, and returns before it ends.
+// Serve takes ownership of a connection and returns before it ends.
 func (r *Redirector) Serve(c net.Conn) {
 	if !r.front.take(c) {
 		_ = c.Close()
 	}
 }
 
-// Retire lets requests under way finish; nothing more may be served.
+// Retire waits for requests in progress, in the background. Serve must not be
+// called afterwards.
 func (r *Redirector) Retire() { go r.front.shutDown() }

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// firstRead is the buffer of a direction in which little moves, in bytes: a
-// WebSocket is silent for most of its life, and most of its messages are
-// short. When a read fills it the next ones get a large buffer.
-const firstRead = 512
+// smallBuffer is the size in bytes of the buffer of a direction with little
+// traffic: WebSockets are mostly idle, and most of their messages are short.
+// After a read that fills it, the next reads use a large buffer.
+const smallBuffer = 512
 
-// relay moves bytes between two connections until both directions have ended,
-// closes them and calls ended.
+// relay copies bytes between two connections until both directions have ended.
+// It then closes both connections and calls ended.
 func relay(client, server net.Conn, ended func()) {
 	r := &relaying{}
 	var both sync.WaitGroup
@@ -26,40 +26,40 @@ func relay(client, server net.Conn, ended func()) {
 	ended()
 }
 
-// relaying is what the directions of a relay know of each other.
-type relaying struct{ half atomic.Bool } // one has ended
+// relaying is the state that both directions of a relay share.
+type relaying struct{ half atomic.Bool } // set when one direction has ended
 
-// pump moves bytes until from ends, and passes the end on. When to takes no
-// more neither side is of use.
+// pump copies bytes until from ends, and then closes the write side of to. If a
+// write fails, both connections are closed.
 func (r *relaying) pump(to, from net.Conn) {
-	var small [firstRead]byte
+	var small [smallBuffer]byte
 	for {
 		n, err := r.move(to, from, small[:])
-		if err == nil && n == firstRead {
-			err = r.pumpMuch(to, from)
+		if err == nil && n == smallBuffer {
+			err = r.pumpBulk(to, from)
 		}
 		if err != nil {
 			r.half.Store(true)
-			shut(to)
+			closeWrite(to)
 			return
 		}
 	}
 }
 
-// pumpMuch moves bytes through a large buffer as long as reads fill a good
-// part of it. Its error is from's end, or that of to.
-func (r *relaying) pumpMuch(to, from net.Conn) error {
+// pumpBulk copies bytes through a large buffer as long as each read returns at
+// least smallBuffer bytes. It returns the error of the read or the write.
+func (r *relaying) pumpBulk(to, from net.Conn) error {
 	b := buffers.Get()
 	defer buffers.Put(b)
 	for {
 		n, err := r.move(to, from, b)
-		if err != nil || n < firstRead {
+		if err != nil || n < smallBuffer {
 			return err
 		}
 	}
 }
 
-// move reads once, and writes what came.
+// move reads once and writes the result.
 func (r *relaying) move(to, from net.Conn, b []byte) (int, error) {
 	n, err := from.Read(b)
 	if n == 0 {
@@ -70,18 +70,19 @@ func (r *relaying) move(to, from net.Conn, b []byte) (int, error) {
 		return n, failed
 	}
 	if r.half.Load() && err == nil {
-		_ = from.SetReadDeadline(time.Now().Add(halfClosedFor))
+		_ = from.SetReadDeadline(time.Now().Add(halfCloseTimeout))
 	}
 	return n, err
 }
 
-// halfClosedFor is how long the other direction may be silent when one has
+// halfCloseTimeout is how long the other direction may be silent after one has
 // ended.
-const halfClosedFor = 60 * time.Second
+const halfCloseTimeout = 60 * time.Second
 
-// shut tells the peer of c that nothing more comes. It has a while to end.
-func shut(c net.Conn) {
-	_ = c.SetReadDeadline(time.Now().Add(halfClosedFor))
+// closeWrite ends the direction to the peer of c, by a close_notify or a FIN. The
+// peer then has halfCloseTimeout to send something or end its direction.
+func closeWrite(c net.Conn) {
+	_ = c.SetReadDeadline(time.Now().Add(halfCloseTimeout))
 	switch c := c.(type) {
 	case *tls.Conn:
 		_ = c.CloseWrite()

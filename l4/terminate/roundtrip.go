@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// roundTrip sends a request and waits for the response, which may be 101. The
-// caller calls settle when it is done with the response; after an error there
-// is nothing left to do.
+// roundTrip sends a request and waits for the response, whose status may be 101.
+// After success the caller must call settle when it no longer uses the response;
+// after an error roundTrip has called it.
 func (c *serverConn) roundTrip(r *http.Request) (*http.Response, error) {
 	c.begin(r)
 	var res *http.Response
 	err := c.send(r)
-	if err == nil || c.unsent { // a server that takes no more may have said why
+	if err == nil || c.unsent { // a server that rejects the body may have sent the reason
 		res, err = c.await(r)
 	}
 	if err == nil {
@@ -27,7 +27,7 @@ func (c *serverConn) roundTrip(r *http.Request) (*http.Response, error) {
 	c.settle(false)
 	gone := r.Context().Err()
 	if c.body != nil {
-		err = c.body.why(err, gone != nil)
+		err = c.body.cause(err, gone != nil)
 	}
 	return nil, errors.Join(gone, err)
 }
@@ -39,7 +39,7 @@ func (c *serverConn) begin(r *http.Request) {
 	c.leave = context.AfterFunc(r.Context(), c.abort)
 }
 
-// send writes the request, or has its body written.
+// send writes the request. If it has a body, send starts a goroutine for that.
 func (c *serverConn) send(r *http.Request) error {
 	b, ok := r.Body.(*body)
 	if !ok {
@@ -47,7 +47,7 @@ func (c *serverConn) send(r *http.Request) error {
 		return c.write(r)
 	}
 	c.mu.Lock()
-	c.setRead(time.Time{}) // the client may take its time
+	c.setRead(time.Time{}) // no response deadline while the client sends its body
 	c.mu.Unlock()
 	c.body = newSending(b, expects(r))
 	out := *r
@@ -69,12 +69,12 @@ func (c *serverConn) sendBody(r *http.Request, b *sending) {
 	err := c.write(r)
 	c.awaitResponse()
 	if err != nil && !c.unsent && b.wanting() {
-		c.abort() // the server would wait for the rest
+		c.abort() // otherwise the server would wait for the rest of the body
 	}
 	c.half(err == nil)
 }
 
-// await reads the response, and passes on those that only announce it.
+// await reads the final response, and passes informational ones to the client.
 func (c *serverConn) await(r *http.Request) (*http.Response, error) {
 	for {
 		res, err := http.ReadResponse(c.reader, r)
@@ -86,7 +86,7 @@ func (c *serverConn) await(r *http.Request) (*http.Response, error) {
 		}
 		switch status := res.StatusCode; {
 		case status < 100:
-			return nil, fmt.Errorf("the server answers with status %d", status)
+			return nil, fmt.Errorf("unexpected status %d from the server", status)
 		case status >= 200 || status == http.StatusSwitchingProtocols:
 			c.begun(res)
 			return res, nil
@@ -95,7 +95,7 @@ func (c *serverConn) await(r *http.Request) (*http.Response, error) {
 			c.body.asked = true
 		}
 		if c.body.waits() {
-			continue // net/http may be writing a 100 Continue of its own
+			continue // net/http may be writing its own 100 Continue to the client
 		}
 		if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.Got1xxResponse != nil {
 			if err := trace.Got1xxResponse(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
@@ -105,8 +105,8 @@ func (c *serverConn) await(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// begun notes that a response has begun, the rest of which has all the time
-// that it needs.
+// begun is called when the headers of the final response have been read. The
+// body has no limit on its size or time.
 func (c *serverConn) begun(res *http.Response) {
 	c.headerLeft = math.MaxInt64
 	if res.Close {
@@ -123,27 +123,27 @@ func (c *serverConn) begun(res *http.Response) {
 	}
 }
 
-// settle ends the response's half of an exchange; see half. A response that
-// was not read to its end takes the connection with it.
+// settle ends the response's half of an exchange; see half. ok is false if the
+// response was not read to its end; the connection is then closed.
 func (c *serverConn) settle(ok bool) {
 	switch {
 	case !ok:
 		c.abort()
 		if c.body != nil {
-			c.body.stop() // whoever tries again has it alone
+			c.body.stop() // so that only the next attempt reads the body
 		}
 	case c.halves.Load() > 1:
-		c.grace = time.AfterFunc(sendingLeft, c.abort)
+		c.grace = time.AfterFunc(bodyGrace, c.abort)
 	}
 	c.half(ok)
 }
 
-// sendingLeft is how long a body may go on when the response has ended: a
-// server answers when it has all of it, so it mostly has been sent just now.
-const sendingLeft = time.Second
+// bodyGrace is how long a body may still be sent after the response has ended.
+// Servers mostly answer once they have all of it, so little is left by then.
+const bodyGrace = time.Second
 
-// half ends one half of an exchange, the request's or the response's. If it is
-// the last, and both went well, the connection is free for the next request.
+// half ends one half of an exchange, the request or the response. After the
+// second half, if both succeeded, the connection is free for another request.
 func (c *serverConn) half(ok bool) {
 	if !ok {
 		c.unfit.Store(true)
@@ -162,9 +162,8 @@ func (c *serverConn) half(ok bool) {
 	c.free()
 }
 
-// wasStale reports whether a request failed because the server had closed the
-// connection meanwhile, as it may when it is idle. Such a request may be sent
-// again.
+// wasStale reports whether a request failed because the server closed the
+// connection while it was idle. Such a request may be sent again.
 func (c *serverConn) wasStale(r *http.Request, err error) bool {
 	return !c.heard && c.body == nil && idempotent(r.Method) && r.Context().Err() == nil && !timedOut(err)
 }

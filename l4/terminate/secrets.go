@@ -20,29 +20,29 @@ import (
 )
 
 const (
-	minSecretBytes = 32 // what openssl rand -base64 32 exceeds
+	minSecretBytes = 32 // a result of openssl rand -base64 32 is longer
 	maxSecretBytes = 1024
 	maxSecretsFile = 64 << 10
 	maxSecretLabel = 32
 )
 
-// Secrets are the pre-auth secrets that are valid together: the current one
-// and, while they are being exchanged, the one before. It holds no secret,
-// only digests under a key that lives as long as the process. It is immutable;
+// Secrets are the pre-auth secrets that are valid at the same time: the current
+// one and, during a rotation, the previous one. Only keyed digests are stored,
+// not the secrets; the key exists as long as the process. Secrets is immutable;
 // nil and the zero value match nothing.
 type Secrets struct{ list []secretEntry }
 
 type secretEntry struct {
 	label   string
 	expires bool
-	until   time.Time // if it expires
+	until   time.Time // only if expires is true
 	digest  secretDigest
 	line    int
 }
 
 type secretDigest [sha256.Size]byte
 
-// secretKey makes the digests worthless outside this process.
+// secretKey is the key of the digests, which are useless without it.
 var secretKey = sync.OnceValue(func() []byte {
 	key := make([]byte, sha256.Size)
 	rand.Read(key) // never fails, see its documentation
@@ -56,26 +56,26 @@ func digestSecret(value []byte) (d secretDigest) {
 	return d
 }
 
-// LoadSecrets reads a file of secrets, one a line:
+// LoadSecrets reads a file of secrets, one per line:
 //
 //	# a comment
 //	current: 3q2+7w/fJk1lqUuW0pXcV9yYx3n8mZ0aBtHs5dRg2eI=
 //	previous until 2026-12-31: 0mJ9vQe4Lx/8sT+1bWcKzR6yUaDfGhN2pIoX7rEtY5k=
 //	wQ8zH4nLk2/sVb+T7cXyR1pDfG0mJ9eUaI5oK3rWt6E=
 //
-// A secret is 32 to 1024 bytes of printable ASCII, taken as it stands but for
-// blanks around it. A label is 1 to 32 letters, digits, ".", "_" or "-", ends
-// with a colon and a blank, and is what logs and metrics show; a secret
-// without a label cannot have a colon, and is called by its place among the
-// secrets of the file, "1" for the first. An expiry is a date, which is
-// included and ends in UTC, or a time as in RFC 3339. A file all of whose
-// secrets have expired loads, and matches nothing.
+// A secret is 32 to 1024 bytes of printable ASCII, without the blanks around it.
+// A label is 1 to 32 letters, digits, ".", "_" or "-", followed by a colon and a
+// blank. Logs and metrics show it. A secret without a label must not contain a
+// colon; its label is its position among the secrets of the file, "1" for the
+// first. An expiry is a date, up to and including that day in UTC, or a time as
+// in RFC 3339. A file whose secrets have all expired is loaded and matches
+// nothing.
 //
-// The file must be a regular one of at most 64 KiB that belongs to root or to
-// the process, and that nobody but its owner can read or write; the last two
-// are not asked of a file in systemd's $CREDENTIALS_DIRECTORY. An error says
-// the file, the line if one is to blame, and what to do, and nothing of what
-// the file holds. A file that is not there is [io/fs.ErrNotExist].
+// The file must be a regular file of at most 64 KiB, owned by root or the user
+// of the process, and not accessible to other users; owner and mode are not
+// checked for files in systemd's $CREDENTIALS_DIRECTORY. Errors contain the
+// file, the line if there is one, and the remedy, but nothing of the contents.
+// If the file does not exist, the error is [io/fs.ErrNotExist].
 func LoadSecrets(path string) (*Secrets, error) {
 	data, err := readSecrets(path)
 	if err != nil {
@@ -85,7 +85,8 @@ func LoadSecrets(path string) (*Secrets, error) {
 	return parseSecrets(path, data)
 }
 
-// readSecrets returns what is in the file, once the file is fit for secrets.
+// readSecrets returns the contents of the file after checking its type, owner,
+// mode and size.
 func readSecrets(path string) ([]byte, error) {
 	// Without O_NONBLOCK the open of a FIFO waits for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -98,7 +99,7 @@ func readSecrets(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read secrets: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file: write the secrets into one", path)
+		return nil, fmt.Errorf("%s: not a regular file: store the secrets in one", path)
 	}
 	if err := checkSecretsAccess(path, info); err != nil && !systemdCredential(path) {
 		return nil, err
@@ -108,24 +109,24 @@ func readSecrets(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read secrets: %w", err)
 	}
 	if len(data) > maxSecretsFile {
-		return nil, fmt.Errorf("%s: larger than 64 KiB: leave nothing but secrets in it", path)
+		return nil, fmt.Errorf("%s: larger than 64 KiB: remove everything but the secrets", path)
 	}
 	return data, nil
 }
 
 func checkSecretsAccess(path string, info fs.FileInfo) error {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%s: mode %#o lets others than its owner at the secrets: chmod 600 it, and make new secrets", path, mode)
+		return fmt.Errorf("%s: mode %#o gives other users access to the secrets: chmod it to 600 and replace the secrets", path, mode)
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s: belongs to user %d, who can change the secrets: chown it to root or to the user culvert runs as", path, stat.Uid)
+		return fmt.Errorf("%s: owned by user %d, who can change the secrets: chown it to root or to the user that culvert runs as", path, stat.Uid)
 	}
 	return nil
 }
 
-// systemdCredential reports whether a file lies in the directory systemd made
-// for this service alone (systemd.exec(5), LoadCredential=). Files in it show
-// mode 0440 because of the ACL that lets the service's user in.
+// systemdCredential reports whether a file is in the directory that systemd
+// created for this service (systemd.exec(5), LoadCredential=). Files there have
+// mode 0440 because of the ACL that gives the service's user access.
 func systemdCredential(path string) bool {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if !filepath.IsAbs(dir) {
@@ -168,21 +169,21 @@ func parseSecrets(path string, data []byte) (*Secrets, error) {
 	return s, nil
 }
 
-// The complaints about a line. They are fixed texts because the line may be a
-// secret from end to end, and what looks like its label a part of it.
+// Errors in a line. Their texts are fixed because all of the line may be a
+// secret, including what looks like its label.
 var (
-	errNoSecret     = errors.New("no secret in the file: add one, as openssl rand -base64 32 makes it")
-	errSecretEmpty  = errors.New("no secret after the label: add one, as openssl rand -base64 32 makes it")
-	errSecretShort  = errors.New("secret is shorter than 32 bytes: make a longer one, with openssl rand -base64 32")
-	errSecretLong   = errors.New("secret is longer than 1024 bytes: make a shorter one, with openssl rand -base64 32")
-	errSecretBytes  = errors.New("secret cannot be sent in a header: use printable ASCII only, like openssl rand -base64 32 does")
+	errNoSecret     = errors.New("no secret in the file: add one, for example from openssl rand -base64 32")
+	errSecretEmpty  = errors.New("no secret after the label: add one, for example from openssl rand -base64 32")
+	errSecretShort  = errors.New("secret is shorter than 32 bytes: use a longer one, for example from openssl rand -base64 32")
+	errSecretLong   = errors.New("secret is longer than 1024 bytes: use a shorter one, for example from openssl rand -base64 32")
+	errSecretBytes  = errors.New("secret cannot be sent in a header: use printable ASCII only, as openssl rand -base64 32 does")
 	errSecretColon  = errors.New("no blank after the colon: write \"label: secret\"; a secret with a colon needs a label")
-	errSecretLabel  = errors.New("cannot read what is before the colon: write \"label: secret\" or \"label until 2026-12-31: secret\", the label with at most 32 letters, digits, dots, underscores and dashes")
-	errSecretExpiry = errors.New("cannot read the expiry: write a date like 2026-12-31 or a time like 2026-12-31T18:00:00Z")
+	errSecretLabel  = errors.New("malformed label: write \"label: secret\" or \"label until 2026-12-31: secret\", the label with at most 32 letters, digits, dots, underscores and dashes")
+	errSecretExpiry = errors.New("malformed expiry: write a date like 2026-12-31 or a time like 2026-12-31T18:00:00Z")
 )
 
-// parseSecret reads one line that is neither blank nor a comment. It is called
-// fallback if it has no label.
+// parseSecret parses a line that is neither blank nor a comment. fallback is the
+// label if the line has none.
 func parseSecret(line []byte, fallback string) (secretEntry, error) {
 	entry := secretEntry{label: fallback}
 	head, value, labelled := cutSecretLabel(line)
@@ -200,8 +201,8 @@ func parseSecret(line []byte, fallback string) (secretEntry, error) {
 	return entry, nil
 }
 
-// cutSecretLabel cuts at the first colon with a blank, or nothing, after it.
-// The colons of a time have neither.
+// cutSecretLabel cuts a line at the first colon followed by a blank or by
+// nothing. The colons of a time are followed by neither.
 func cutSecretLabel(line []byte) (head, value []byte, labelled bool) {
 	for i, c := range line {
 		if c != ':' {
@@ -214,7 +215,7 @@ func cutSecretLabel(line []byte) (head, value []byte, labelled bool) {
 	return nil, line, false
 }
 
-// parseHead reads "label" or "label until expiry".
+// parseHead parses "label" or "label until expiry".
 func (e *secretEntry) parseHead(head string) error {
 	words := strings.Fields(head)
 	if len(words) != 1 && (len(words) != 3 || words[1] != "until") || !validSecretLabel(words[0]) {
@@ -244,13 +245,13 @@ func parseSecretExpiry(s string) (time.Time, error) {
 	}
 	until, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return time.Time{}, errSecretExpiry // the text may be part of a secret
+		return time.Time{}, errSecretExpiry // without the text, which may be part of a secret
 	}
 	return until, nil
 }
 
-// checkSecret wants what can be sent as a header's value unchanged (RFC 9110
-// section 5.5), without the bytes that are only there for history's sake.
+// checkSecret checks that a secret can be sent unchanged as a header value
+// (RFC 9110 section 5.5). It does not permit obs-text.
 func checkSecret(value []byte) error {
 	for _, c := range value {
 		if c < ' ' || c > '~' {
@@ -281,8 +282,8 @@ func (s *Secrets) checkDuplicate(entry secretEntry) error {
 }
 
 // Match reports whether value is one of the secrets and has not expired, and
-// which one. The time it takes depends on the length of value and the number
-// of secrets and on nothing else.
+// returns its label. The time it takes depends only on the length of value and
+// the number of secrets.
 func (s *Secrets) Match(value string) (label string, ok bool) {
 	return s.matchAt(value, time.Now())
 }
@@ -291,7 +292,7 @@ func (s *Secrets) matchAt(value string, now time.Time) (label string, ok bool) {
 	if s == nil {
 		return "", false
 	}
-	// What is longer than any secret is no secret, but costs the same.
+	// A value longer than any secret takes as long and never matches.
 	fits := subtle.ConstantTimeLessOrEq(len(value), maxSecretBytes)
 	got := digestSecret([]byte(value[:min(len(value), maxSecretBytes)]))
 	found := -1

@@ -346,7 +346,7 @@ func TestLoadSecretsOfOthers(t *testing.T) {
 	if err := os.Chown(path, 12345, -1); err != nil {
 		t.Skipf("only root can give files away: %v", err)
 	}
-	if _, err := LoadSecrets(path); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+	if _, err := LoadSecrets(path); err == nil || !strings.Contains(err.Error(), "owned by user 12345") {
 		t.Errorf("error %v, want one that names the owner", err)
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// sending is a request's body on its way to one server.
+// sending is the body of a request while it is sent to one server.
 type sending struct {
 	*body
-	agreed  chan struct{} // closed when the server wants it; nil: it is not asked
+	agreed  chan struct{} // closed when the server has agreed to get the body; nil: send it at once
 	stopped chan struct{} // closed by stop
-	sent    chan struct{} // closed when nobody reads any more
+	sent    chan struct{} // closed when the body is not read any more
 
-	asked bool // the server has; of the goroutine that reads from it
+	asked bool // the server has sent 100 Continue; used only by the goroutine that reads from it
 
 	mu      sync.Mutex
 	over    bool
@@ -30,17 +30,17 @@ func newSending(b *body, asks bool) *sending {
 	return s
 }
 
-// expects reports whether a client waits for its body to be asked for
-// (RFC 9110 section 10.1.1).
+// expects reports whether the client waits for a 100 Continue before it sends
+// the body (RFC 9110 section 10.1.1).
 func expects(r *http.Request) bool { return strings.EqualFold(r.Header.Get("Expect"), "100-continue") }
 
-// unasked is how long a server that does not ask for a body is waited for; it
-// may know nothing of that. It is what net/http's Transport has by default.
-const unasked = time.Second
+// continueTimeout is how long to wait for the server's 100 Continue, which some
+// servers never send. It is the default of net/http's Transport.
+const continueTimeout = time.Second
 
 var errNotWanted = errors.New("the body is not wanted any more")
 
-// Read is io.Reader's.
+// Read implements io.Reader.
 func (s *sending) Read(b []byte) (int, error) {
 	if !s.wanted() {
 		return 0, errNotWanted
@@ -48,15 +48,16 @@ func (s *sending) Read(b []byte) (int, error) {
 	return s.body.Read(b)
 }
 
-// wanted waits until the server wants the body. From then on it is touched.
+// wanted waits until the server agrees to get the body, and marks it as touched.
+// It returns false after stop.
 func (s *sending) wanted() bool {
 	if s.agreed != nil {
-		patience := time.NewTimer(unasked)
-		defer patience.Stop()
+		timeout := time.NewTimer(continueTimeout)
+		defer timeout.Stop()
 		select {
 		case <-s.agreed:
 		case <-s.stopped:
-		case <-patience.C:
+		case <-timeout.C:
 			s.agree()
 		}
 	}
@@ -68,10 +69,10 @@ func (s *sending) wanted() bool {
 	return !s.over
 }
 
-// waits reports whether s is to be asked for by the server, which has not.
+// waits reports whether the server has to send a 100 Continue and has not.
 func (s *sending) waits() bool { return s != nil && s.agreed != nil && !s.asked }
 
-// agree is the server's word that it wants the body.
+// agree is called when the server agrees to get the body.
 func (s *sending) agree() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,8 +82,8 @@ func (s *sending) agree() {
 	}
 }
 
-// decline is the server's answer without having asked for the body: it is not
-// sent, if it was to be asked for.
+// decline is called for a final response. If the server has not asked for the
+// body that it should have asked for, the body is not sent.
 func (s *sending) decline() {
 	s.mu.Lock()
 	asked := s.agreed == nil || s.settled
@@ -92,8 +93,8 @@ func (s *sending) decline() {
 	}
 }
 
-// stop keeps the body from being read further. When it returns the body is
-// touched, or will not be.
+// stop prevents further reads of the body. After it returns, touched does not
+// change any more.
 func (s *sending) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,16 +104,16 @@ func (s *sending) stop() {
 	}
 }
 
-// why is the error of an exchange that failed: the client's fault, if it is
-// one. When a client has gone net/http tells everybody before it tells the one
-// who reads; hence the wait.
-func (s *sending) why(err error, gone bool) error {
+// cause returns the error of an exchange that failed with err: the error of the
+// client's body if there is one. When the client has gone, net/http cancels the
+// request before the Read of the body fails, so cause waits for that.
+func (s *sending) cause(err error, gone bool) error {
 	if gone && s.touched.Load() {
-		patience := time.NewTimer(tellTime)
-		defer patience.Stop()
+		timeout := time.NewTimer(bodyErrorWait)
+		defer timeout.Stop()
 		select {
 		case <-s.sent:
-		case <-patience.C:
+		case <-timeout.C:
 		}
 	}
 	if failed := s.failed.Load(); failed != nil {
@@ -121,10 +122,10 @@ func (s *sending) why(err error, gone bool) error {
 	return err
 }
 
-// tellTime is more than net/http takes for that.
-const tellTime = time.Second
+// bodyErrorWait is longer than net/http takes to fail that Read.
+const bodyErrorWait = time.Second
 
-// wanting reports whether a server still expects the body.
+// wanting reports whether the server still expects the body.
 func (s *sending) wanting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -160,7 +160,7 @@ func TestExpectedBodyComesWhenAskedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.settle(true)
-		return <-came < unasked/2
+		return <-came < continueTimeout/2
 	})
 }
 

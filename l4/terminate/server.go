@@ -10,59 +10,59 @@ import (
 	"time"
 )
 
-// Conn is a client's connection, with its hello still to be read. Close ends
-// it; so does Refuse, which says why.
+// Conn is a client's connection whose ClientHello has not been read yet. Close
+// ends it; so does Refuse, with a reason.
 type Conn interface {
 	net.Conn
 
-	// Leads reports whether a client that had asked for host would be served
-	// by the same Server.
+	// Leads reports whether a client that asks for host is served by the same
+	// Server.
 	Leads(host string) bool
 	// Peer returns what servers may be told of the client. An empty Name is
 	// taken from the handshake.
 	Peer() Client
-	// Served notes which server of the pool answered last.
+	// Served records the server of the pool that answered last.
 	Served(server string)
-	// Refuse closes the connection, whose handshake failed.
+	// Refuse closes the connection after a failed handshake.
 	Refuse(err error)
 }
 
-// Config is what a Server is made of. It is not changed afterwards.
+// Config is the configuration of a Server. It must not be changed after New.
 type Config struct {
-	Certificates func() *Certificates // what holds now; nil: only what ACME gets
+	Certificates func() *Certificates // returns the current ones; nil: only those from ACME
 	ACME         *ACME                // nil: none
 	Profile      Profile              // "": Intermediate
-	Handshakes   *HandshakeLimiter    // shared by all Servers of a process
+	Handshakes   *HandshakeLimiter    // shared by all Servers of a process; nil: no limit
 
-	// Raw relays what is inside TLS as it is, without looking for HTTP.
+	// Raw relays the decrypted bytes without parsing HTTP.
 	Raw bool
 
-	Preauth     *Preauth    // nil: no secret is asked for
-	Clients     *CertPolicy // nil: no certificate is asked for
+	Preauth     *Preauth    // nil: no secret is required
+	Clients     *CertPolicy // nil: no certificate is requested
 	CertHeaders HeaderNames
 
 	HSTS          time.Duration // max-age of Strict-Transport-Security; 0: not sent
-	StripRequest  []string      // headers of requests to remove; a trailing * is any rest
-	StripResponse []string      // and of responses
+	StripRequest  []string      // request headers to remove; a trailing * matches any suffix
+	StripResponse []string      // the same for responses
 
 	Limits Limits
-	Log    *slog.Logger   // what goes wrong at servers; nil: nowhere
-	Report func(*Request) // each request, when it is over; nil: nobody cares
+	Log    *slog.Logger   // failures at servers; nil: not logged
+	Report func(*Request) // called at the end of each request; nil disables it
 }
 
-// Limits bound what one request may take. A zero field means the default.
+// Limits are the limits of one request. A zero field means the default.
 type Limits struct {
 	MaxBody         int64         // bytes; 0: DefaultMaxBody
 	MaxHeader       int           // bytes of a request's headers; 0: DefaultMaxHeader
-	MinBodyRate     int64         // bytes a second that a client sends of a body, after BodyTimeout; 0: DefaultMinBodyRate
-	HeaderTimeout   time.Duration // until a request's headers are there; 0: DefaultHeaderTimeout
-	BodyTimeout     time.Duration // between two reads of a body, and two writes of a response; 0: DefaultBodyTimeout
-	IdleTimeout     time.Duration // between two requests; 0: DefaultIdleTimeout
+	MinBodyRate     int64         // bytes per second that a client must send of a body, after BodyTimeout; 0: DefaultMinBodyRate
+	HeaderTimeout   time.Duration // until the headers of a request have been read; 0: DefaultHeaderTimeout
+	BodyTimeout     time.Duration // between two reads of a body, and between two writes of a response; 0: DefaultBodyTimeout
+	IdleTimeout     time.Duration // between two requests of a connection; 0: DefaultIdleTimeout
 	ResponseTimeout time.Duration // until the server's response begins; 0: DefaultResponseTimeout
 }
 
-// Defaults for Limits. They are those that Mattermost's guide has for nginx,
-// but for the body, to whose 100 MB a form adds some, for the headers, and for
+// Defaults for Limits. They follow Mattermost's guide for nginx, except for the
+// body, whose 100 MB are increased by the overhead of a form, the headers, and
 // the rate, which is that of Apache's mod_reqtimeout.
 const (
 	DefaultMaxBody         = 110 << 20
@@ -74,8 +74,8 @@ const (
 	DefaultResponseTimeout = 600 * time.Second
 )
 
-// maxStreams is how many requests an HTTP/2 connection may have at once, the
-// number that RFC 9113 section 6.5.2 recommends at least.
+// maxStreams is how many concurrent requests an HTTP/2 connection may have, the
+// minimum that RFC 9113 section 6.5.2 recommends.
 const maxStreams = 100
 
 // Server serves the connections of one route. It is safe for concurrent use.
@@ -89,7 +89,7 @@ type Server struct {
 	openConns openConns
 }
 
-// New returns a Server, which has no servers behind it before SetUpstream.
+// New returns a Server. It has no servers to forward to until SetUpstream.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, limits: cfg.Limits.withDefaults()}
 	if s.cfg.Log == nil {
@@ -101,12 +101,13 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// SetUpstream says what is behind the route from now on.
+// SetUpstream sets where requests are forwarded from now on; nil: nowhere. It is
+// safe for concurrent use.
 func (s *Server) SetUpstream(u *Upstream) { s.upstream.Store(u) }
 
-// Serve takes a connection. The handshake has to be over at deadline; the zero
-// time is no deadline but HeaderTimeout. It returns before the connection
-// ends.
+// Serve takes ownership of a connection and returns before it ends. The
+// handshake must end before deadline; the zero time means HeaderTimeout from
+// now.
 func (s *Server) Serve(c Conn, deadline time.Time) {
 	if deadline.IsZero() {
 		deadline = time.Now().Add(s.limits.HeaderTimeout)
@@ -128,8 +129,9 @@ func (s *Server) Serve(c Conn, deadline time.Time) {
 	}
 }
 
-// give hands a connection to the front. One that was retired meanwhile has a
-// successor, until that is over too.
+// give passes a connection to the front. If Retire replaces the front in the
+// meantime, give uses the new one; if the last one has shut down, it closes the
+// connection.
 func (s *Server) give(conn *tls.Conn) {
 	for {
 		f := s.front.Load()
@@ -143,8 +145,8 @@ func (s *Server) give(conn *tls.Conn) {
 	}
 }
 
-// handshake ends TLS. A place at the gate is held while there is something to
-// compute.
+// handshake performs the TLS handshake. It holds a slot of the limiter while
+// there is something to compute.
 func (s *Server) handshake(c Conn, deadline time.Time) (*tls.Conn, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
@@ -170,21 +172,21 @@ func (s *Server) handshake(c Conn, deadline time.Time) (*tls.Conn, error) {
 	return conn, nil
 }
 
-// Retire lets the requests under way finish and has clients come back on new
-// connections, for a Server that others take the place of. What still arrives
-// is served. WebSockets and raw connections go on.
+// Retire is called when other Servers take over the route. Requests in progress
+// finish, and clients are made to open new connections. Connections that still
+// arrive are served for retireGrace. WebSockets and raw connections continue.
 func (s *Server) Retire() {
 	last := s.newFront()
 	last.http.SetKeepAlivesEnabled(false)
 	old := s.front.Swap(last)
 	s.carrier.idle.close()
 	go old.shutDown()
-	time.AfterFunc(lateness, last.shutDown)
+	time.AfterFunc(retireGrace, last.shutDown)
 }
 
-// lateness is for how long connections may arrive at a Server that was
-// retired: those whose hello was slow have had their old route.
-const lateness = time.Minute
+// retireGrace is how long connections may arrive after Retire: those with a slow
+// ClientHello still use their old route.
+const retireGrace = time.Minute
 
 func (l Limits) withDefaults() Limits {
 	set := func(d *time.Duration, usual time.Duration) {
@@ -208,11 +210,11 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// newHTTP returns the server that reads requests.
+// newHTTP returns the http.Server that reads the requests.
 func (s *Server) newHTTP() *http.Server {
 	return &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
-		TLSConfig:         s.tls.Clone(), // net/http changes it
+		TLSConfig:         s.tls.Clone(), // a copy, because net/http changes it
 		ReadHeaderTimeout: s.limits.HeaderTimeout,
 		IdleTimeout:       s.limits.IdleTimeout,
 		MaxHeaderBytes:    s.limits.MaxHeader,
@@ -220,6 +222,6 @@ func (s *Server) newHTTP() *http.Server {
 		ConnContext:       withConn,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: s.limits.BodyTimeout},
 
-		DisableGeneralOptionsHandler: true, // OPTIONS * is the guard's to refuse
+		DisableGeneralOptionsHandler: true, // the guard refuses OPTIONS *
 	}
 }

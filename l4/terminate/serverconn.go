@@ -15,42 +15,42 @@ import (
 	"culvert/l4/socket"
 )
 
-// maxResponseHeader bounds the headers of a response and of all those that
-// announce it, in bytes.
+// maxResponseHeader bounds the headers of a response together with those of the
+// informational responses before it, in bytes.
 const maxResponseHeader = 256 << 10
 
-// serverBuffer is what is read from a server, and written to it, at once, in
-// bytes: the headers. Bodies have larger ones.
+// serverBuffer is the size in bytes of the buffers for the headers that are read
+// from a server and written to it. Bodies use larger buffers.
 const serverBuffer = 4 << 10
 
-// serverConn is a connection to a server, for one request after the other. The
-// goroutine that has it reads; a body is sent by a goroutine of its own, so
-// that a server may answer before it has all of it.
+// serverConn is a connection to a server, used for one request after another.
+// The goroutine of the request reads the response; a body is sent by another
+// goroutine, so that the server may answer before it has all of the body.
 type serverConn struct {
 	net.Conn
-	below  net.Conn // what is under TLS; Conn without
+	below  net.Conn // the connection under TLS, or Conn itself
 	limits *Limits
 	reader *bufio.Reader
 	writer *bufio.Writer
-	free   func()    // takes the connection when it is ready for the next request
-	since  time.Time // it is kept
+	free   func()    // called when the connection is ready for another request
+	since  time.Time // when it became idle
 
-	headerLeft int64     // bytes that may be read; without a bound for bodies
-	heard      bool      // a byte of the response has come
-	failed     error     // why no more did: a line that is cut short is no error to bufio
-	writeUntil time.Time // the deadline that is set; as good as
-	unsent     bool      // a write failed; of whoever writes
+	headerLeft int64     // bytes that may still be read; unbounded for bodies
+	heard      bool      // a byte of the response has been read
+	failed     error     // last read error; bufio does not report it after part of a line
+	writeUntil time.Time // write deadline, accurate to deadlineSlack
+	unsent     bool      // a write failed; used only by the goroutine that writes
 
 	mu        sync.Mutex
-	readUntil time.Time // likewise; zero: none
-	answered  bool      // the headers of the response are there
+	readUntil time.Time // read deadline, accurate to deadlineSlack; zero: none
+	answered  bool      // the headers of the response have been read
 
-	// Of the request under way.
+	// State of the current request.
 	leave  func() bool // stops watching its context
 	body   *sending    // nil: none
 	halves atomic.Int32
-	unfit  atomic.Bool // for another request
-	grace  *time.Timer // for a body that is still being sent
+	unfit  atomic.Bool // not usable for another request
+	grace  *time.Timer // bounds a body that is still being sent
 }
 
 func newServerConn(conn net.Conn, l *Limits) *serverConn {
@@ -62,21 +62,24 @@ func newServerConn(conn net.Conn, l *Limits) *serverConn {
 	return c
 }
 
-// abort ends everything that waits for the server.
+// abort closes the connection, which ends all waits on the server.
 func (c *serverConn) abort() { _ = c.below.Close() }
 
-// awaitResponse bounds the time until the response begins, from now on.
+// awaitResponse sets the deadline for the headers of the response to
+// ResponseTimeout from now.
 func (c *serverConn) awaitResponse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if until := time.Now().Add(c.limits.ResponseTimeout); !c.answered && until.Sub(c.readUntil) > c.exactness() {
+	if until := time.Now().Add(c.limits.ResponseTimeout); !c.answered && until.Sub(c.readUntil) > c.deadlineSlack() {
 		c.setRead(until)
 	}
 }
 
-// exactness is by how much a deadline that is moved on all the time may be too
-// early.
-func (c *serverConn) exactness() time.Duration { return min(time.Second, c.limits.ResponseTimeout/10) }
+// deadlineSlack is how much too early a deadline may be. It saves setting one
+// that is extended all the time.
+func (c *serverConn) deadlineSlack() time.Duration {
+	return min(time.Second, c.limits.ResponseTimeout/10)
+}
 
 func (c *serverConn) setRead(until time.Time) {
 	if until != c.readUntil {
@@ -85,8 +88,8 @@ func (c *serverConn) setRead(until time.Time) {
 	}
 }
 
-// detach returns what is left of c for an exchange that HTTP has nothing to do
-// with any more: the connection, without bounds on waiting.
+// detach returns the underlying connection, without deadlines, when it is no
+// longer used for HTTP.
 func (c *serverConn) detach() net.Conn {
 	if !c.leave() {
 		c.abort()
@@ -95,8 +98,8 @@ func (c *serverConn) detach() net.Conn {
 	return c.Conn
 }
 
-// quiet reports whether the server has neither closed the connection nor said
-// anything since the last response, which would be taken for the next one.
+// quiet reports whether the server has neither closed the connection nor sent
+// anything after the last response, which would be taken for the next response.
 func (c *serverConn) quiet() bool {
 	if !socket.Quiet(c.below) {
 		return false
@@ -107,11 +110,11 @@ func (c *serverConn) quiet() bool {
 	c.mu.Lock()
 	c.setRead(time.Unix(1, 0))
 	c.mu.Unlock()
-	_, err := c.reader.Peek(1) // what came in the same record as the response
+	_, err := c.reader.Peek(1) // returns what was in the same TLS record as the response
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// Read is io.Reader's, for reader.
+// Read implements io.Reader, for reader.
 func (c *serverConn) Read(b []byte) (int, error) {
 	if c.headerLeft <= 0 {
 		return 0, errResponseHeader
@@ -125,11 +128,11 @@ func (c *serverConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-var errResponseHeader = fmt.Errorf("the headers of the response have more than %d bytes", maxResponseHeader)
+var errResponseHeader = fmt.Errorf("response headers are longer than %d bytes", maxResponseHeader)
 
-// Write is io.Writer's, for writer. Each has ResponseTimeout: servers may be slow.
+// Write implements io.Writer, for writer. Each Write has ResponseTimeout.
 func (c *serverConn) Write(b []byte) (int, error) {
-	if until := time.Now().Add(c.limits.ResponseTimeout); until.Sub(c.writeUntil) > c.exactness() {
+	if until := time.Now().Add(c.limits.ResponseTimeout); until.Sub(c.writeUntil) > c.deadlineSlack() {
 		c.writeUntil = until
 		_ = c.Conn.SetWriteDeadline(until)
 	}
@@ -141,7 +144,7 @@ func (c *serverConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom is io.ReaderFrom's: bodies go past writer's buffer.
+// ReadFrom implements io.ReaderFrom: bodies do not use writer's buffer.
 func (c *serverConn) ReadFrom(r io.Reader) (int64, error) {
 	b := buffers.Get()
 	defer buffers.Put(b)

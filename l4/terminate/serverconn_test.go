@@ -128,7 +128,7 @@ func TestConnectionIsFreeOnce(t *testing.T) {
 			p.settle(true)
 			close(b.next)
 			eventually(t, "both halves are over", func() bool { return p.halves.Load() == 0 })
-			return p.freed.Load() == 1 && !isClosed(p.server, 2*sendingLeft) // what the timer had
+			return p.freed.Load() == 1 && !isClosed(p.server, 2*bodyGrace) // what the timer had
 		}
 		eventually(t, "it is free", inTime)
 	})

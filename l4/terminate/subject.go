@@ -10,53 +10,53 @@ import (
 	"strings"
 )
 
-// EmailSource says where the e-mail address of a subject may come from. The
-// upstream takes it for who the client is.
+// EmailSource says where the e-mail address of a subject is taken from. Servers
+// use it as the identity of the client.
 type EmailSource uint8
 
 const (
-	// EmailSubject is the one e-mail address of the subject; none is fine,
-	// several are an error.
+	// EmailSubject is the e-mail address of the subject. A subject may have
+	// none; several are an error.
 	EmailSubject EmailSource = iota
-	// EmailSeveral is every e-mail address of the subject, in their order. An
-	// upstream that looks for one takes the last.
+	// EmailSeveral is all e-mail addresses of the subject, in their order.
+	// Servers that expect one use the last.
 	EmailSeveral
-	// EmailSAN is as EmailSubject, or, when the subject has none, the one
-	// e-mail address of the subject alternative names.
+	// EmailSAN is like EmailSubject, but if the subject has no e-mail address,
+	// the one of the subject alternative names is used.
 	EmailSAN
 )
 
-// maxSubjectDN bounds a subject in its slash form, in bytes: a large one makes
-// an upstream refuse every request (nginx has 8 KiB for one header).
+// maxSubjectDN bounds a subject in slash form, in bytes. With a longer one,
+// servers would refuse every request (nginx accepts 8 KiB for one header).
 const maxSubjectDN = 4096
 
-// SubjectDN returns the subject of a certificate in the slash form, which
-// OpenSSL calls oneline and nginx $ssl_client_s_dn_legacy:
+// SubjectDN returns the subject of a certificate in slash form, which OpenSSL
+// calls oneline and nginx $ssl_client_s_dn_legacy:
 //
 //	/C=US/O=Example/CN=user/emailAddress=user@example.com
 //
-// Attributes are in the order of the certificate, those of one set too, except
-// that e-mail addresses are last. Names are OpenSSL's short ones, or dotted
-// numbers. Bytes outside ASCII are \xNN, of UTF-8 unless the certificate has
-// T61. An empty subject is "".
+// Attributes, also those within a set, are in the order of the certificate,
+// except that e-mail addresses are last. Names are the short names of OpenSSL,
+// or dotted numbers. Bytes outside ASCII are \xNN, in UTF-8 unless the
+// certificate uses T61. An empty subject is "".
 //
-// The form has no escapes, and whoever reads it splits it at slashes and
-// equals signs. So a value that holds one of these or a control character is
-// an error: the common name "x/emailAddress=admin@example.com" would be
-// somebody else. An e-mail address must also be ASCII without spaces, which
-// are lost at the end of a header, and not empty.
+// The form has no escapes, and servers split it at slashes and equals signs. A
+// value with one of these or with a control character is therefore an error:
+// the common name "x/emailAddress=admin@example.com" would be taken for another
+// user. An e-mail address must also be ASCII, not empty, and without spaces,
+// which are lost at the end of a header.
 func (s EmailSource) SubjectDN(cert *x509.Certificate) (string, error) {
 	var subject pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(cert.RawSubject, &subject); err != nil || len(rest) > 0 {
-		return "", errors.New("subject is malformed")
+		return "", errors.New("malformed subject")
 	}
 	var dn strings.Builder
 	var emails []string
 	for _, set := range subject {
 		for _, a := range set {
-			value, ok := a.Value.(string) // of every string type that crypto/x509 knows
+			value, ok := a.Value.(string) // true for every string type that crypto/x509 supports
 			if !ok {
-				return "", fmt.Errorf("attribute %s of the subject is not text", a.Type)
+				return "", fmt.Errorf("attribute %s of the subject is not a string", a.Type)
 			}
 			if a.Type.Equal(oidEmailAddress) {
 				emails = append(emails, value)
@@ -82,7 +82,7 @@ func (s EmailSource) choose(subject, alternative []string) ([]string, error) {
 		return subject, nil
 	}
 	if len(alternative) > 1 {
-		return nil, fmt.Errorf("alternative names have %d e-mail addresses", len(alternative))
+		return nil, fmt.Errorf("subject alternative names have %d e-mail addresses", len(alternative))
 	}
 	return alternative, nil
 }
@@ -109,7 +109,7 @@ func appendAttribute(dn *strings.Builder, name, value string) error {
 	for i := range len(value) {
 		switch c := value[i]; {
 		case c == '/' || c == '=' || c < ' ' || c == 0x7f:
-			return fmt.Errorf("%s of the subject has the character %q", name, c)
+			return fmt.Errorf("%s of the subject contains %q", name, c)
 		case c > 0x7f:
 			fmt.Fprintf(dn, `\x%02X`, c)
 		default:
@@ -121,8 +121,8 @@ func appendAttribute(dn *strings.Builder, name, value string) error {
 
 var oidEmailAddress = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
 
-// attributeNames are the short names that OpenSSL 3.0 prints for what subjects
-// hold (openssl list -objects).
+// attributeNames are the short names that OpenSSL 3.0 prints for attributes of
+// subjects (openssl list -objects).
 var attributeNames = map[string]string{
 	"2.5.4.3":                    "CN",
 	"2.5.4.4":                    "SN", // surname
@@ -157,8 +157,9 @@ func attributeName(oid asn1.ObjectIdentifier) string {
 	return number
 }
 
-// HeaderPEM returns a certificate in PEM with a space for every line feed, as a
-// header can hold it: what Go's server makes of nginx's folded header too.
+// HeaderPEM returns a certificate in PEM with spaces instead of line feeds, so
+// that a header can hold it. It equals what net/http makes of the folded header
+// that nginx sends.
 func HeaderPEM(cert *x509.Certificate) string {
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 	return strings.ReplaceAll(strings.TrimSuffix(string(text), "\n"), "\n", " ")

@@ -15,20 +15,20 @@ const (
 	Modern       Profile = "modern"       // TLS 1.3
 )
 
-// aead are the suites of TLS 1.2 that Intermediate has: ephemeral keys and
-// authenticated encryption. Those of TLS 1.3 are Go's to choose.
+// aead are the TLS 1.2 cipher suites of Intermediate, with ephemeral keys and
+// authenticated encryption. The suites of TLS 1.3 are chosen by crypto/tls.
 var aead = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// acmeProtocol is what a certificate authority offers that asks for the proof
-// of TLS-ALPN-01 (RFC 8737).
+// acmeProtocol is the ALPN protocol that a certificate authority offers in a
+// TLS-ALPN-01 challenge (RFC 8737).
 const acmeProtocol = "acme-tls/1"
 
-// tlsConfig returns a configuration of its own ticket keys: a session of one
-// Config is never resumed by another.
+// tlsConfig returns a configuration with its own ticket keys: a session of one
+// Config cannot be resumed by another.
 func (c *Config) tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
 	t := &tls.Config{
 		GetCertificate: get,
@@ -50,9 +50,9 @@ func (c *Config) tlsConfig(get func(*tls.ClientHelloInfo) (*tls.Certificate, err
 	return t
 }
 
-// forProof chooses t for an authority, which has no certificate of its own to
-// show. Its protocol is for nobody else: with Raw a client could otherwise not
-// offer another one.
+// forProof uses t for challenges of a certificate authority, which has no client
+// certificate. t offers only the challenge protocol, which is offered to no
+// other client: with Raw, a client could otherwise offer no other protocol.
 func forProof(t *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	t.NextProtos = []string{acmeProtocol}
 	t.SessionTicketsDisabled = true
@@ -64,13 +64,14 @@ func forProof(t *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	}
 }
 
-// asksForProof reports whether a hello is an authority's that asks for proof.
+// asksForProof reports whether a ClientHello is a challenge of a certificate
+// authority.
 func asksForProof(hello *tls.ClientHelloInfo) bool {
 	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == acmeProtocol
 }
 
-// isProof reports whether the client is a certificate authority that asks for
-// proof, and nothing else.
+// isProof reports whether a connection is a challenge of a certificate
+// authority. Such a connection is closed after the handshake.
 func isProof(state *tls.ConnectionState) bool {
 	return strings.EqualFold(state.NegotiatedProtocol, acmeProtocol)
 }

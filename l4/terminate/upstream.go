@@ -15,39 +15,39 @@ import (
 	"culvert/balancer"
 )
 
-// Upstream is what is behind a route: the servers of a pool, picked as they
-// are for connections that pass through. It is not changed once it is in use.
+// Upstream describes the servers of a route: a pool, whose servers are picked
+// as for passthrough connections. It must not be changed once it is in use.
 type Upstream struct {
 	Pool *balancer.Pool
-	// Dial connects to a server for a client, and is done when ctx is.
+	// Dial connects to a server for a client. It returns when ctx is done.
 	Dial func(ctx context.Context, s *balancer.Server, from Client) (net.Conn, error)
-	// Outcome is told how an attempt to connect went.
+	// Outcome is called with the result of each attempt to connect; nil
+	// disables it.
 	Outcome func(s *balancer.Server, err error)
-	Now     func() time.Duration // the clock that picks are told
+	Now     func() time.Duration // the clock for Pool.Pick
 
-	Tries          int           // servers that one request tries at most; 0: all
+	Tries          int           // maximum number of servers that one request tries; 0: all
 	ConnectTimeout time.Duration // of one attempt
 
-	TLS *tls.Config // encrypts again; nil: plain text. Without a ServerName it is the client's
-	// PerClient says that a connection to a server is for one client alone:
-	// the server is told whose it is.
+	TLS *tls.Config // for connections to servers; nil: plain text. An empty ServerName means the name from the client
+	// PerClient says that each connection to a server is used for one client
+	// only, because the server is told that client's address.
 	PerClient bool
 }
 
-// Client is the client of a connection.
+// Client describes the client of a connection.
 type Client struct {
 	Addr  netip.AddrPort // zero for a unix peer
-	Local netip.AddrPort // where it connected to
-	Name  string         // the server name that it asked for
+	Local netip.AddrPort // address that it connected to
+	Name  string         // server name that it asked for
 	ALPN  string         // the protocol that it offered first; "": none
 	ID    string         // of its connection, different from all others
 }
 
-// errNoServer is that a request found no server to ask.
-var errNoServer = errors.New("no server")
+// errNoServer means that there was no server to send a request to.
+var errNoServer = errors.New("no server available")
 
-// dialError is an attempt that ended before a server had a connection: no
-// byte of a request was sent.
+// dialError is a failure to connect: no byte of a request was sent.
 type dialError struct{ err error }
 
 func (e *dialError) Error() string { return e.err.Error() }
@@ -60,7 +60,7 @@ type attempt struct {
 	client   Client
 }
 
-// connect makes a connection for a, and says how that went.
+// connect opens a connection for a, and reports the outcome.
 func connect(ctx context.Context, a *attempt) (net.Conn, error) {
 	conn, err := a.dial(ctx)
 	if a.upstream.Outcome != nil && !a.ofClient(err) {
@@ -72,9 +72,9 @@ func connect(ctx context.Context, a *attempt) (net.Conn, error) {
 	return conn, nil
 }
 
-// ofClient reports whether a client brought err about: it has left, or asked
-// for a name that is not the server's. Who asks for names must not be able to
-// put servers out of service.
+// ofClient reports whether the client caused err: it has gone, or it asked for a
+// name that the server does not have. Clients must not be able to put servers out
+// of service by the names that they ask for.
 func (a *attempt) ofClient(err error) bool {
 	if errors.Is(err, context.Canceled) {
 		return true
@@ -87,12 +87,12 @@ func (a *attempt) ofClient(err error) bool {
 	return errors.Is(err, errUnnamed) || errors.As(err, &name) || errors.As(err, &alert) && alert == unrecognizedName
 }
 
-// unrecognizedName is the alert of RFC 6066 section 3.
+// unrecognizedName is the alert unrecognized_name of RFC 6066 section 3.
 const unrecognizedName = tls.AlertError(112)
 
-// errUnnamed is that a server is to be verified by the name that its client
-// asked for, and there is none.
-var errUnnamed = errors.New("the client asked for no name")
+// errUnnamed means that a server is to be verified by the name that the client
+// asked for, but the client asked for none.
+var errUnnamed = errors.New("the client sent no server name to verify the server by")
 
 func (a *attempt) dial(ctx context.Context) (net.Conn, error) {
 	if c := a.upstream.TLS; c != nil && a.tlsName() == "" && !c.InsecureSkipVerify {
@@ -117,7 +117,7 @@ func (a *attempt) dial(ctx context.Context) (net.Conn, error) {
 	return t, nil
 }
 
-// tlsName is what the certificate of the server is for.
+// tlsName returns the name that the server's certificate is verified against.
 func (a *attempt) tlsName() string { return cmp.Or(a.upstream.TLS.ServerName, a.client.Name) }
 
 func (a *attempt) key() connKey {
@@ -132,8 +132,8 @@ func (a *attempt) key() connKey {
 }
 
 // mayRepeat reports whether a request that failed at one server may be sent to
-// another: before its server had it, or when it is idempotent (RFC 9110 section
-// 9.2.2) and none of its body is gone.
+// another: if the server did not get it, or if it is idempotent (RFC 9110
+// section 9.2.2) and nothing of its body has been read.
 func mayRepeat(method string, b *body, err error) bool {
 	if b != nil && b.touched.Load() {
 		return false
@@ -142,7 +142,7 @@ func mayRepeat(method string, b *body, err error) bool {
 		return true
 	}
 	if timedOut(err) {
-		return false // the next one would be as slow, and both busy with it
+		return false // another server would probably be as slow, and both would be working on it
 	}
 	return idempotent(method)
 }
@@ -156,7 +156,7 @@ func idempotent(method string) bool {
 	return false
 }
 
-// route tries one server after another until try says that it is done.
+// route calls try for one server after another until it returns done.
 func (u *Upstream) route(x *exchange, c Client, try func(*attempt) (done bool, err error)) error {
 	var sel balancer.Selection
 	sel.Reset(c.Addr.Addr())
@@ -169,7 +169,7 @@ func (u *Upstream) route(x *exchange, c Client, try func(*attempt) (done bool, e
 		x.report.Tries, x.report.Server = n+1, server.Name()
 		done, err := try(&attempt{u, server, c})
 		if done {
-			return err // and try, or what it made, releases the server
+			return err // try releases the server, at the latest when its response has ended
 		}
 		server.Release()
 		last = err

@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// serveWebSocket asks a server for the WebSocket and joins the two when it
-// agrees; any other response is passed on. net/http's proxy could do it, but
-// keeps two buffers of 32 KiB for every one that is open.
+// serveWebSocket sends a WebSocket handshake to a server. If the server switches
+// protocols, it relays between the two; any other response is passed on.
+// net/http's proxy could do that, but it holds two buffers of 32 KiB for every
+// open WebSocket.
 func (s *Server) serveWebSocket(x *exchange, r *http.Request, leaf *x509.Certificate) {
 	u := s.upstream.Load()
 	if u == nil {
@@ -43,7 +44,7 @@ func (s *Server) serveWebSocket(x *exchange, r *http.Request, leaf *x509.Certifi
 	s.join(x, open)
 }
 
-// opening is a server that has answered the handshake of a WebSocket.
+// opening is a server's response to a WebSocket handshake.
 type opening struct {
 	attempt  *attempt
 	conn     *serverConn
@@ -55,8 +56,8 @@ func (o *opening) close() {
 	o.attempt.server.Release()
 }
 
-// ask sends the handshake to a server. It changes nothing there, so that
-// another one may be asked.
+// ask sends the handshake to a server. It has no effects there, so that another
+// server may be asked after a failure.
 func (s *Server) ask(r *http.Request, leaf *x509.Certificate, a *attempt) (*opening, error) {
 	conn, err := s.carrier.dial(r.Context(), a)
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *Server) ask(r *http.Request, leaf *x509.Certificate, a *attempt) (*open
 	return &opening{attempt: a, conn: conn, response: res}, nil
 }
 
-// handshakeRequest is r as the server gets it.
+// handshakeRequest returns the handshake as the server gets it.
 func (s *Server) handshakeRequest(r *http.Request, leaf *x509.Certificate) *http.Request {
 	h := r.Header.Clone()
 	s.setHeaders(h, r, leaf)
@@ -81,7 +82,7 @@ func (s *Server) handshakeRequest(r *http.Request, leaf *x509.Certificate) *http
 	return out.WithContext(r.Context())
 }
 
-// passOn gives the client a response that is no agreement.
+// passOn sends the client a response other than 101.
 func (s *Server) passOn(x *exchange, o *opening) {
 	defer o.close()
 	deleteListed(o.response.Header)
@@ -96,16 +97,16 @@ func (s *Server) passOn(x *exchange, o *opening) {
 	x.WriteHeader(o.response.StatusCode)
 	_ = o.conn.SetDeadline(time.Now().Add(s.limits.BodyTimeout))
 	if _, err := io.Copy(x, o.response.Body); err != nil {
-		panic(http.ErrAbortHandler) // or the client would take it for the whole
+		panic(http.ErrAbortHandler) // otherwise the client would take the part for the whole
 	}
 }
 
-// join takes the connection from net/http and relays. It returns at once: what
-// net/http keeps for a request under way would be kept for days.
+// join takes the connection over from net/http and starts the relay. It returns
+// at once, because net/http would hold memory for the request until then.
 func (s *Server) join(x *exchange, o *opening) {
 	if !strings.EqualFold(o.response.Header.Get("Upgrade"), "websocket") {
 		o.close()
-		s.failed(x, fmt.Errorf("the server switches to %q", o.response.Header.Get("Upgrade")))
+		s.failed(x, fmt.Errorf("the server switched to protocol %q", o.response.Header.Get("Upgrade")))
 		return
 	}
 	_ = s.modify(o.response)
@@ -116,7 +117,7 @@ func (s *Server) join(x *exchange, o *opening) {
 		return
 	}
 	x.report.Status, x.report.Upgraded = http.StatusSwitchingProtocols, true
-	x.client.writeTimeout = 0 // a WebSocket has the time that its pool gives it
+	x.client.writeTimeout = 0 // the idle timeout of the listener applies to WebSockets
 	soon := time.Now().Add(s.limits.BodyTimeout)
 	_, _ = client.SetDeadline(soon), o.conn.SetDeadline(soon)
 	if err := agree(rw, o); err != nil {
@@ -128,9 +129,9 @@ func (s *Server) join(x *exchange, o *opening) {
 	go relay(client, o.conn.detach(), o.attempt.server.Release)
 }
 
-// agree writes the response, and moves what either side has sent since.
+// agree writes the response, and passes on what both sides have sent already.
 func agree(rw *bufio.ReadWriter, o *opening) error {
-	// Response.Write would take what follows for a body.
+	// Response.Write would treat what follows as a body.
 	if _, err := fmt.Fprintf(rw, "HTTP/1.1 %s\r\n", o.response.Status); err != nil {
 		return err
 	}

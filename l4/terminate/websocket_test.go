@@ -231,7 +231,7 @@ func size(random *rand.Rand, n int) int {
 	case 0:
 		return random.IntN(100 << 10)
 	case 1:
-		return firstRead - 20 + random.IntN(40)
+		return smallBuffer - 20 + random.IntN(40)
 	case 2:
 		return bufferSize - 20 + random.IntN(40)
 	}
