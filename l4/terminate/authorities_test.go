@@ -14,7 +14,7 @@ func TestAuthoritiesVerify(t *testing.T) {
 	root := newRoot(t, "root")
 	ca := root.newCA(t, "issuing")
 	alice, bob := ca.newClient(t, "alice"), root.newClient(t, "bob")
-	mallory := newRoot(t, "root").newClient(t, "alice") // a CA of the same name with another key
+	mallory := newRoot(t, "root").newClient(t, "alice") // same name as root, different key
 	renewed := signCert(t, nil, root.key, "root", []certChange{asCA})
 	oldRoot := newRoot(t, "old", validFrom(-24*time.Hour, -time.Minute))
 	newerRoot := newRoot(t, "new", validFrom(time.Hour, 24*time.Hour))
@@ -42,7 +42,7 @@ func TestAuthoritiesVerify(t *testing.T) {
 		{name: "a CA twice in the file", cas: pemOf(root, root), chain: chainOf(bob)},
 		{name: "a root twice in the file, renewed with its key", cas: pemOf(root, renewed), chain: chainOf(bob)},
 		{name: "for any use", cas: pemOf(root), chain: chainOf(root.newClient(t, "c", withUsage(x509.ExtKeyUsageAny)))},
-		{name: "use not said", cas: pemOf(root), chain: chainOf(root.newClient(t, "c", withUsage()))},
+		{name: "no extended key usage", cas: pemOf(root), chain: chainOf(root.newClient(t, "c", withUsage()))},
 		{name: "nothing sent", cas: pemOf(root), want: ErrNoCertificate},
 		{name: "intermediate missing", cas: pemOf(root), chain: chainOf(alice), want: ErrUntrusted},
 		{name: "another CA", cas: pemOf(ca), chain: chainOf(bob), want: ErrUntrusted},
@@ -59,7 +59,7 @@ func TestAuthoritiesVerify(t *testing.T) {
 		{name: "root not yet valid", cas: pemOf(newerRoot), chain: chainOf(newerRoot.newClient(t, "c", validFrom(-time.Hour, 2*time.Hour))), want: ErrNotYetValid},
 		{name: "intermediate expired", cas: pemOf(root), chain: chainOf(oldCA.newClient(t, "c"), oldCA), want: ErrExpired},
 
-		{name: "not on the list", cas: pemOf(root), crls: [][]byte{root.crl(t, crl{revoked: []*signer{alice}})}, chain: chainOf(bob)},
+		{name: "not revoked by the list", cas: pemOf(root), crls: [][]byte{root.crl(t, crl{revoked: []*signer{alice}})}, chain: chainOf(bob)},
 		{name: "revoked", cas: pemOf(root), crls: [][]byte{root.crl(t, crl{revoked: []*signer{bob}})}, chain: chainOf(bob), want: ErrRevoked},
 		{name: "revoked by a list that is stale", cas: pemOf(root), crls: [][]byte{root.crl(t, crl{from: -2 * time.Hour, to: -time.Hour, revoked: []*signer{bob}})}, chain: chainOf(bob), want: ErrRevoked},
 		{name: "revoked by a list of the future", cas: pemOf(root), crls: [][]byte{root.crl(t, crl{from: time.Hour, to: 2 * time.Hour, revoked: []*signer{bob}})}, chain: chainOf(bob), want: ErrRevoked},
@@ -81,23 +81,23 @@ func TestAuthoritiesVerify(t *testing.T) {
 	}
 }
 
-// TestAuthoritiesOfNobody guards against roots that are nil, which crypto/x509
-// takes for the system's.
-func TestAuthoritiesOfNobody(t *testing.T) {
+// A nil pool of roots means the system's roots to crypto/x509.
+func TestNilAuthoritiesAcceptNothing(t *testing.T) {
 	c := newRoot(t, "root").newClient(t, "c")
 	for _, a := range []*Authorities{nil, {}} {
 		if err := a.Verify(chainOf(c), time.Now()); !errors.Is(err, ErrUntrusted) {
 			t.Errorf("got %v, want %v", err, ErrUntrusted)
 		}
 		if a.Names() == nil {
-			t.Error("no names at all, want an empty pool")
+			t.Error("Names is nil, want an empty pool")
 		}
 	}
 }
 
-// A CA with two certificates for one key, one of them revoked by its own
-// issuer: the other way is good, except for a client that is revoked itself.
-func TestAuthoritiesOneGoodWaySuffices(t *testing.T) {
+// A CA has two certificates for one key, and one of them is revoked by its own
+// issuer. The chain through the other one is accepted, except for a client that
+// is revoked itself.
+func TestAuthoritiesAcceptAnyValidChain(t *testing.T) {
 	left, right := newRoot(t, "left"), newRoot(t, "right")
 	key := newKey(t)
 	cross := func(by *signer) *signer {
@@ -117,14 +117,14 @@ func TestAuthoritiesOneGoodWaySuffices(t *testing.T) {
 		crls   [][]byte
 		want   error
 	}{
-		{name: "both ways good", client: alice},
+		{name: "both chains valid", client: alice},
 		{name: "one revoked", client: alice, crls: [][]byte{noRight}},
 		{name: "the other revoked", client: alice, crls: [][]byte{noLeft}},
 		{name: "both revoked", client: alice, crls: [][]byte{noLeft, noRight}, want: ErrRevoked},
 		{name: "one revoked, one stale", client: alice, crls: [][]byte{noRight, staleLeft}, want: ErrRevoked},
 		{name: "one stale", client: alice, crls: [][]byte{staleLeft}},
 		{name: "the client is revoked", client: bob, crls: [][]byte{noBob}, want: ErrRevoked},
-		{name: "the client is revoked, and a way", client: bob, crls: [][]byte{noBob, noRight}, want: ErrRevoked},
+		{name: "the client and one chain are revoked", client: bob, crls: [][]byte{noBob, noRight}, want: ErrRevoked},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,8 +136,8 @@ func TestAuthoritiesOneGoodWaySuffices(t *testing.T) {
 	}
 }
 
-// After a change of keys two CAs have one name. Each has its own lists.
-func TestAuthoritiesTellKeysApart(t *testing.T) {
+// After a change of keys, two CAs have the same name. Each has its own lists.
+func TestAuthoritiesDistinguishKeysOfOneName(t *testing.T) {
 	old, recent := newRoot(t, "root"), newRoot(t, "root")
 	a, b := old.newClient(t, "a", withSerial(7)), recent.newClient(t, "b", withSerial(7))
 	auth := mustLoad(t, pemOf(old, recent), recent.crl(t, crl{number: 2}), old.crl(t, crl{number: 1, revoked: []*signer{a}}))
@@ -149,8 +149,8 @@ func TestAuthoritiesTellKeysApart(t *testing.T) {
 	}
 }
 
-// wantLoadError fails unless err names the file and says what is wrong, or unless
-// there is none and none is wanted.
+// wantLoadError fails unless err names the file and contains want. If want is
+// "", it fails unless err is nil.
 func wantLoadError(t *testing.T, err error, file, want string) {
 	t.Helper()
 	if want == "" {
@@ -164,7 +164,7 @@ func wantLoadError(t *testing.T, err error, file, want string) {
 	}
 }
 
-func TestAuthoritiesRefused(t *testing.T) {
+func TestAuthoritiesRefuseUnsuitableFiles(t *testing.T) {
 	root := newRoot(t, "root")
 	leaf := root.newClient(t, "leaf")
 	noSign := newRoot(t, "no sign", withKeyUsage(x509.KeyUsageCRLSign))
@@ -178,12 +178,12 @@ func TestAuthoritiesRefused(t *testing.T) {
 		text []byte
 		want string
 	}{
-		{"empty", nil, "there is no CERTIFICATE in it"},
-		{"text", []byte("hello"), "there is no CERTIFICATE in it"},
-		{"DER", root.Raw, "there is no CERTIFICATE in it"},
-		{"a client's", pemOf(root, leaf), `certificate 2, "CN=leaf": it is not a CA`},
-		{"may not sign", pemOf(noSign), "key usage"},
-		{"a key", append(pemOf(root), asPEM("EC PRIVATE KEY", key)...), "there is a EC PRIVATE KEY in it"},
+		{"empty", nil, "contains no CERTIFICATE"},
+		{"text", []byte("hello"), "contains no CERTIFICATE"},
+		{"DER", root.Raw, "contains no CERTIFICATE"},
+		{"a client's", pemOf(root, leaf), `certificate 2, "CN=leaf": not a CA certificate`},
+		{"key usage without signing", pemOf(noSign), "key usage"},
+		{"a key", append(pemOf(root), asPEM("EC PRIVATE KEY", key)...), "contains a EC PRIVATE KEY"},
 		{"cut short", pemOf(root)[:300], "cut short"},
 		{"the second cut short", append(pemOf(root), pemOf(a)[:300]...), "cut short"},
 		{"no certificate in the PEM", asPEM("CERTIFICATE", key), "certificate 1"},
@@ -198,10 +198,10 @@ func TestAuthoritiesRefused(t *testing.T) {
 	}
 }
 
-func TestAuthoritiesFilesMissingOrHuge(t *testing.T) {
+func TestAuthoritiesRefuseMissingAndHugeFiles(t *testing.T) {
 	ca := tempFile(t, "ca.pem", pemOf(newRoot(t, "root")))
 	huge := tempFile(t, "huge", nil)
-	if err := os.Truncate(huge, maxAuthorityFile+1); err != nil { // sparse
+	if err := os.Truncate(huge, maxAuthorityFile+1); err != nil { // sparse file
 		t.Fatal(err)
 	}
 	missing := filepath.Join(t.TempDir(), "missing")

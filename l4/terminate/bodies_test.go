@@ -15,7 +15,7 @@ import (
 	"culvert/balancer"
 )
 
-// A client that leaves takes its request along.
+// The request to the server is cancelled when the client leaves.
 func TestAbortCancelsTheRequest(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		for _, body := range []string{"", "hello"} {
@@ -51,26 +51,26 @@ func within[T any](t testing.TB, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(patience):
-		t.Errorf("not in %v: %s", patience, what)
+	case <-time.After(testTimeout):
+		t.Errorf("not in %v: %s", testTimeout, what)
 	}
 	return v
 }
 
-// A client that leaves while it sends is no server's fault, and what it meant
-// to send reaches nobody as a whole.
+// A client that leaves while it sends a body does not count as a failure of the
+// server, and the server does not get a complete request.
 func TestAbortInTheBody(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	for _, head := range []string{"Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "Transfer-Encoding: chunked\r\n\r\n9\r\nhel"} {
 		conn := r.dial(r.tls("http/1.1"))
 		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+chat+"\r\n"+head)
-		eventually(t, "the server gets the beginning", func() bool { return strings.Contains(server.wire(), "\r\n\r\n") })
+		eventually(t, "the server gets the beginning of the request", func() bool { return strings.Contains(server.wire(), "\r\n\r\n") })
 		conn.Close()
 		if q := r.report(); q.Refused != "client_gone" || q.Status != 0 {
 			t.Errorf("got the report %+v", q)
 		}
-		eventually(t, "the server gives up", func() bool {
+		eventually(t, "the request at the server fails", func() bool {
 			server.mu.Lock()
 			defer server.mu.Unlock()
 			return len(server.all) == 1
@@ -81,35 +81,35 @@ func TestAbortInTheBody(t *testing.T) {
 	}
 }
 
-// Exactly the bound passes, and one byte more does not.
-func TestBodyBound(t *testing.T) {
-	const most = 64 << 10
+// A body of exactly the limit is accepted, one of one byte more is not.
+func TestBodyLimit(t *testing.T) {
+	const limit = 64 << 10
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Limits: Limits{MaxBody: most}}}, server.addr)
+	r := startRig(t, setting{Config: Config{Limits: Limits{MaxBody: limit}}}, server.addr)
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		for _, chunked := range []bool{false, true} {
-			for _, n := range []int{most - 1, most, most + 1, 10 * most} {
+			for _, n := range []int{limit - 1, limit, limit + 1, 10 * limit} {
 				var body io.Reader = bytes.NewReader(make([]byte, n))
 				if chunked {
 					body = io.MultiReader(body)
 				}
 				res, err := r.client(protocol).Do(newRequest(t, "POST", "/", body))
-				if err != nil && n > 2*most {
+				if err != nil && n > 2*limit {
 					r.report()
 					server.take()
-					continue // the connection was closed while it sent
+					continue // the connection was closed while the client was still sending
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
 				res.Body.Close()
 				want := 200
-				if n > most {
+				if n > limit {
 					want = 413
 				}
 				whole := slices.ContainsFunc(server.take(), func(q seen) bool { return !q.Cut })
 				if res.StatusCode != want || whole != (want == 200) {
-					t.Errorf("chunked %v, %d bytes: got %s, the server got all: %v", chunked, n, res.Status, whole)
+					t.Errorf("chunked %v, %d bytes: got %s, complete at the server: %v", chunked, n, res.Status, whole)
 				}
 				if q := r.report(); q.Status != want || (q.Refused == "body") != (want == 413) {
 					t.Errorf("got the report %+v", q)
@@ -119,9 +119,9 @@ func TestBodyBound(t *testing.T) {
 	})
 }
 
-// A server that answers before it has the body is heard at once, although the
-// client waits for the answer before it sends on.
-func TestEarlyAnswer(t *testing.T) {
+// An answer that a server sends before it has the whole body is passed on at
+// once; the client waits for it before it sends the rest.
+func TestAnswerBeforeEndOfBodyIsPassedOnAtOnce(t *testing.T) {
 	const answer = "HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge"
 	reads := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		if _, err := readHead(r); err == nil {
@@ -161,9 +161,9 @@ func TestEarlyAnswer(t *testing.T) {
 	}
 }
 
-// Expect: 100-continue is the server's to answer, and the body comes once it
-// has.
-func TestExpectContinue(t *testing.T) {
+// The server decides about Expect: 100-continue, and the body is sent after it
+// has agreed.
+func TestExpectContinueIsPassedOn(t *testing.T) {
 	accepts := startRecorder(t, nil)
 	refuses := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		if _, err := readHead(r); err == nil {
@@ -177,16 +177,16 @@ func TestExpectContinue(t *testing.T) {
 			q := newRequest(t, "POST", "/", strings.NewReader("hello"))
 			q.Header.Set("Expect", "100-continue")
 			got := r.do(r.client(protocol), q)
-			// Over HTTP/2 net/http keeps the expectation to itself.
+			// Over HTTP/2, net/http does not pass the expectation on.
 			n := r.report().BytesIn
 			if got.StatusCode != want || (n > 0) != (want == 200) && protocol == "HTTP/1.1" {
-				t.Errorf("got %s, and %d bytes of the body were asked for; want %d", got.Status, n, want)
+				t.Errorf("got %s, and the client was asked for %d bytes of the body; want %d", got.Status, n, want)
 			}
 		})
 	}
 }
 
-// slow is a connection whose second write takes a while.
+// slow is a connection whose second Write is delayed.
 type slow struct {
 	net.Conn
 	n int
@@ -194,17 +194,17 @@ type slow struct {
 
 func (s *slow) Write(b []byte) (int, error) {
 	if s.n++; s.n == 2 {
-		time.Sleep(brief)
+		time.Sleep(shortTimeout)
 	}
 	return s.Conn.Write(b)
 }
 
-// A body that is too large does nothing to a response under way.
+// A body that exceeds the limit does not affect a response in progress.
 func TestBodyTooLargeAfterTheResponse(t *testing.T) {
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		_, _ = readHead(r)
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-		time.Sleep(2 * brief)
+		time.Sleep(2 * shortTimeout)
 		_, _ = io.WriteString(c, "0\r\n\r\n")
 		_, _ = io.Copy(io.Discard, r)
 	})
@@ -220,5 +220,5 @@ func TestBodyTooLargeAfterTheResponse(t *testing.T) {
 	body := strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 3) + "0\r\n\r\n"
 	conn := r.dial(r.tls("http/1.1"))
 	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+chat+"\r\nTransfer-Encoding: chunked\r\n\r\n"+body)
-	_, _ = io.Copy(io.Discard, conn) // the race detector has the word
+	_, _ = io.Copy(io.Discard, conn) // this test is for the race detector
 }

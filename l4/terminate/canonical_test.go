@@ -68,7 +68,7 @@ func TestRawPathOfTarget(t *testing.T) {
 		{name: "escaped question mark and fragment", target: "/a%3Fb%23c", want: "/a%3Fb%23c"},
 		{name: "non-ASCII stays", target: "/\u00e4\xff", want: "/\u00e4\xff"},
 		{name: "dot dot below the top", target: "/a/b/../../c", want: "/a/b/../../c"},
-		{name: "to the top and no further", target: "/a/..", want: "/a/.."},
+		{name: "up to the root", target: "/a/..", want: "/a/.."},
 		{name: "escaped twice", target: "/%252e%252e/a", want: "/%252e%252e/a"},
 		{name: "three dots", target: "/.../a", want: "/.../a"},
 		{name: "two slashes in front are no authority", target: "//h/a", want: "//h/a"},
@@ -108,7 +108,7 @@ func TestRawPathOfTarget(t *testing.T) {
 		{name: "climbs at the end", target: "/a/../..", err: errTargetClimbs},
 		{name: "climbs and comes back", target: "/a/../../a/b", err: errTargetClimbs},
 		{name: "empty segments do not count", target: "/a//../../b", err: errTargetClimbs},
-		{name: "dots do not count", target: "/a/./../../b", err: errTargetClimbs},
+		{name: "dot segments do not count", target: "/a/./../../b", err: errTargetClimbs},
 		{name: "climbs in the absolute form", target: "http://h/../a", err: errTargetClimbs},
 	}
 	for _, tt := range tests {
@@ -133,9 +133,9 @@ func TestRawPathOfConnectIsAnError(t *testing.T) {
 	}
 }
 
-// FuzzRawPath: what rawPath finds in a request is, decoded, the path net/http
-// found in it, so that who matches and who forwards speak of the same one; and
-// it stays below the top however it is cleaned.
+// FuzzRawPath checks that the decoded result of rawPath equals the path that
+// net/http found in the request, so that matching and forwarding use the same
+// path, and that no way of cleaning the result leads above the root.
 func FuzzRawPath(f *testing.F) {
 	for _, target := range []string{
 		"/", "/a/b?c", "/a%2f..%2f..%2fb", "//h/a", "http://h/a/../b", "http://h?x", "https://h:1",
@@ -145,7 +145,7 @@ func FuzzRawPath(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, target string) {
 		if strings.ContainsAny(target, "\r\n") {
-			return // the request line would end
+			return // it would end the request line
 		}
 		wire := "GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n"
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(wire)))
@@ -163,12 +163,12 @@ func FuzzRawPath(f *testing.F) {
 		if want := r.URL.Path; plain != want && (want != "" || plain != "/") {
 			t.Fatalf("rawPath(%q) = %q, decoded %q, but URL.Path is %q", target, got, plain, want)
 		}
-		// Were there a way out, the relative path would begin with it.
+		// A path above the root would make the relative path start with "..".
 		if rel := path.Clean(strings.TrimLeft(plain, "/")); rel == ".." || strings.HasPrefix(rel, "../") {
-			t.Fatalf("rawPath(%q) = %q, which climbs to %q", target, got, rel)
+			t.Fatalf("rawPath(%q) = %q, which leads above the root to %q", target, got, rel)
 		}
 		if strings.Contains(plain, "\x00") {
-			t.Fatalf("rawPath(%q) = %q, which has a NUL", target, got)
+			t.Fatalf("rawPath(%q) = %q, which contains a NUL", target, got)
 		}
 	})
 }

@@ -16,28 +16,28 @@ import (
 	"culvert/balancer"
 )
 
-// turns is a server that a test plays turn by turn.
-type turns struct {
+// scriptedServer is a server whose responses are scripted by a test.
+type scriptedServer struct {
 	addr        string
-	conns, open atomic.Int64 // connections: in all, and now
+	conns, open atomic.Int64 // total, and open now
 }
 
-// turn is a request that a server got, and where it is to be answered.
-type turn struct {
+// scriptedRequest is one request that the server got, with the connection to answer on.
+type scriptedRequest struct {
 	*http.Request
 	conn net.Conn
-	tcp  *net.TCPConn // what is under conn
-	at   *held        // under TLS
-	n    int64        // of the connection, from 1
+	tcp  *net.TCPConn // the connection under conn
+	at   *held        // the same, under TLS
+	n    int64        // number of the request on its connection, from 1
 }
 
-// startTurns serves until the test ends. A connection ends when play says so,
-// or when the other end does.
-func startTurns(t testing.TB, secure bool, play func(x *turn) bool) *turns {
+// startScripted runs the server until the test ends. A connection ends when play
+// returns false or the other end closes it.
+func startScripted(t testing.TB, secure bool, play func(x *scriptedRequest) bool) *scriptedServer {
 	t.Helper()
-	s := &turns{}
+	s := &scriptedServer{}
 	s.addr = startScript(t, func(c net.Conn, r *bufio.Reader) {
-		x := turn{conn: c, tcp: c.(*net.TCPConn), n: s.conns.Add(1)}
+		x := scriptedRequest{conn: c, tcp: c.(*net.TCPConn), n: s.conns.Add(1)}
 		s.open.Add(1)
 		defer s.open.Add(-1)
 		if secure {
@@ -56,12 +56,13 @@ func startTurns(t testing.TB, secure bool, play func(x *turn) bool) *turns {
 	return s
 }
 
-// answer writes a response that says what was asked for.
-func (x *turn) answer(status, rest string) {
+// answer writes a response whose X-Path is the path of the request.
+func (x *scriptedRequest) answer(status, rest string) {
 	_, _ = fmt.Fprintf(x.conn, "%s\r\nX-Path: %s\r\n%s", status, x.URL.Path, rest)
 }
 
-// held is a connection that writes what comes between hold and flush at once.
+// held is a connection that collects what is written between hold and flush, and
+// then writes it at once.
 type held struct {
 	net.Conn
 	holds bool
@@ -81,12 +82,12 @@ func (h *held) hold() { h.holds = true }
 
 func (h *held) flush() {
 	h.holds = false
-	_ = h.SetWriteDeadline(time.Time{}) // CloseWrite leaves one
+	_ = h.SetWriteDeadline(time.Time{}) // CloseWrite leaves a deadline behind
 	_, _ = h.Conn.Write(h.Bytes())
 	h.Reset()
 }
 
-// behind is a rig before servers of startTurns.
+// behind returns the setting of a rig in front of a server of startScripted.
 func behind(secure bool) setting {
 	return setting{upstream: func(u *Upstream) {
 		if secure {
@@ -95,7 +96,7 @@ func behind(secure bool) setting {
 	}}
 }
 
-// free is how many connections wait for a request.
+// free returns the number of idle connections.
 func (r *rig) free() int {
 	r.carrier.idle.mu.Lock()
 	defer r.carrier.idle.mu.Unlock()
@@ -104,14 +105,14 @@ func (r *rig) free() int {
 
 const stolen = "HTTP/1.1 200 OK\r\nX-Path: /stolen\r\nContent-Length: 0\r\n\r\n"
 
-// A connection is used again when it is clear where the response ends and
-// nothing follows. Otherwise it is closed.
-func TestWhichConnectionsAreKept(t *testing.T) {
+// A connection is reused if the end of the response is certain and nothing
+// follows it. Otherwise it is closed.
+func TestWhichConnectionsAreReused(t *testing.T) {
 	const ok, chunks = "HTTP/1.1 200 OK", "5\r\nhello\r\n0\r\n"
 	long := "Content-Length: 9000\r\n\r\n" + strings.Repeat("x", 9000)
 	for _, tt := range []struct {
 		name, method, status, rest string
-		kept                       bool
+		reused                     bool
 	}{
 		{"a length", "GET", ok, "Content-Length: 5\r\n\r\nhello", true},
 		{"a length of 0", "GET", ok, "Content-Length: 0\r\n\r\n", true},
@@ -146,7 +147,7 @@ func TestWhichConnectionsAreKept(t *testing.T) {
 	} {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %v", tt.name, secure), func(t *testing.T) {
-				server := startTurns(t, secure, func(x *turn) bool {
+				server := startScripted(t, secure, func(x *scriptedRequest) bool {
 					_, _ = io.Copy(io.Discard, x.Body)
 					x.answer(tt.status, tt.rest)
 					if secure && strings.Contains(tt.name, "no length") && tt.method == "GET" {
@@ -165,35 +166,37 @@ func TestWhichConnectionsAreKept(t *testing.T) {
 					if got := r.do(client, q); got.Header.Get("X-Path") != q.URL.Path {
 						t.Errorf("%s: got %s, %v", q.URL.Path, got.Status, got.Header)
 					}
-					if tt.kept { // the last of a body may still be under way
-						eventually(t, "the connection is free", func() bool { return r.free() == 1 })
+					if tt.reused { // the end of the body may still be in progress
+						eventually(t, "the connection is idle", func() bool { return r.free() == 1 })
 					}
 				}
 				open := int64(0)
-				if tt.kept {
+				if tt.reused {
 					want, open = 1, 1
 				}
 				if got := server.conns.Load(); got != want {
 					t.Errorf("got %d connections, want %d", got, want)
 				}
-				if !tt.kept {
-					r.Retire() // for the last one, which only the next request would have closed
+				if !tt.reused {
+					r.Retire() // closes the last connection, which otherwise only the next request would
 				}
-				eventually(t, "the others are closed", func() bool { return server.open.Load() == open })
+				eventually(t, "the other connections are closed", func() bool { return server.open.Load() == open })
 			})
 		}
 	}
 }
 
-// What a server says after a response is no answer to the next request,
-// however late it comes and however little it is.
-func TestUnsolicitedBytes(t *testing.T) {
-	says := func(s string) func(*turn) { return func(x *turn) { _, _ = io.WriteString(x.conn, s) } }
-	alert := func(x *turn) { _ = x.conn.(*tls.Conn).CloseWrite() }
+// Bytes that a server sends after a response are never taken for the response to
+// the next request, however late and few they are.
+func TestUnsolicitedBytesAreNoResponse(t *testing.T) {
+	says := func(s string) func(*scriptedRequest) {
+		return func(x *scriptedRequest) { _, _ = io.WriteString(x.conn, s) }
+	}
+	alert := func(x *scriptedRequest) { _ = x.conn.(*tls.Conn).CloseWrite() }
 	for _, tt := range []struct {
 		name           string
-		secure, atOnce bool // with the response, in a record of its own
-		more           func(*turn)
+		secure, atOnce bool // sent together with the response, in a TLS record of their own
+		more           func(*scriptedRequest)
 	}{
 		{"a response", false, false, says(stolen)},
 		{"a byte", false, false, says("H")},
@@ -207,14 +210,14 @@ func TestUnsolicitedBytes(t *testing.T) {
 		{"an alert, at once", true, true, alert},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			heard, said := make(chan bool, 1), make(chan bool, 1)
-			server := startTurns(t, tt.secure, func(x *turn) bool {
+			requested, finished := make(chan bool, 1), make(chan bool, 1)
+			server := startScripted(t, tt.secure, func(x *scriptedRequest) bool {
 				if tt.atOnce {
 					x.at.hold()
 				}
 				x.answer("HTTP/1.1 200 OK", "Content-Length: 5\r\n\r\nhello")
 				if !tt.atOnce && x.n == 1 {
-					<-heard
+					<-requested
 				}
 				if x.n == 1 {
 					tt.more(x)
@@ -222,7 +225,7 @@ func TestUnsolicitedBytes(t *testing.T) {
 				if tt.atOnce {
 					x.at.flush()
 				}
-				said <- true
+				finished <- true
 				return true
 			})
 			r := startRig(t, behind(tt.secure), server.addr)
@@ -233,9 +236,9 @@ func TestUnsolicitedBytes(t *testing.T) {
 					t.Errorf("%s: got %s, %v, %q", q.URL.Path, got.Status, got.Header, got.body)
 				}
 				if i == 0 {
-					heard <- true
+					requested <- true
 				}
-				within(t, "the server has said all", said)
+				within(t, "the server has sent everything", finished)
 			}
 			if got := server.conns.Load(); got != 2 {
 				t.Errorf("got %d connections, want 2", got)
@@ -244,12 +247,12 @@ func TestUnsolicitedBytes(t *testing.T) {
 	}
 }
 
-// A request on a connection that turns out to be closed is sent once more to
-// the same server, if it may be and nothing of a response has come.
-func TestStaleConnection(t *testing.T) {
+// A request on a connection that turns out to be closed is sent once more to the
+// same server, if it may be repeated and no byte of a response has arrived.
+func TestRetryOnStaleConnection(t *testing.T) {
 	for _, tt := range []struct {
 		method, body, says string
-		always             bool // new connections are no better
+		always             bool // new connections fail in the same way
 		want               int
 		sent               int64
 	}{
@@ -269,7 +272,7 @@ func TestStaleConnection(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s %q %q %v, TLS %v", tt.method, tt.body, tt.says, tt.always, secure), func(t *testing.T) {
 				var sent atomic.Int64
-				server := startTurns(t, secure, func(x *turn) bool {
+				server := startScripted(t, secure, func(x *scriptedRequest) bool {
 					_, _ = io.Copy(io.Discard, x.Body)
 					if x.URL.Path == "/warm" || sent.Add(1) > 1 && !tt.always {
 						x.answer("HTTP/1.1 200 OK", "Content-Length: 0\r\n\r\n")
@@ -286,7 +289,7 @@ func TestStaleConnection(t *testing.T) {
 				r.report()
 				got := r.do(client, newRequest(t, tt.method, "/", strings.NewReader(tt.body)))
 				if got.StatusCode != tt.want || sent.Load() != tt.sent {
-					t.Errorf("got %s after it was sent %d times, want %d after %d", got.Status, sent.Load(), tt.want, tt.sent)
+					t.Errorf("got %s after sending the request %d times, want %d after %d", got.Status, sent.Load(), tt.want, tt.sent)
 				}
 				if q := r.report(); q.Tries != 1 {
 					t.Errorf("got the report %+v", q)
@@ -296,8 +299,8 @@ func TestStaleConnection(t *testing.T) {
 	}
 }
 
-// A connection whose server breaks the protocol is closed, and what it said
-// last is no answer to the next request.
+// A connection whose server violates the protocol is closed, and nothing on it
+// is taken for the response to the next request.
 func TestBrokenResponseEndsTheConnection(t *testing.T) {
 	for name, says := range map[string]string{
 		"101":          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n" + stolen,
@@ -310,14 +313,14 @@ func TestBrokenResponseEndsTheConnection(t *testing.T) {
 	} {
 		for _, method := range []string{"POST", "PUT"} {
 			t.Run(name+" "+method, func(t *testing.T) {
-				server := startTurns(t, false, func(x *turn) bool {
+				server := startScripted(t, false, func(x *scriptedRequest) bool {
 					_, _ = io.Copy(io.Discard, x.Body)
 					if x.n > 1 {
 						x.answer("HTTP/1.1 200 OK", "Content-Length: 0\r\n\r\n")
 					} else {
 						_, _ = io.WriteString(x.conn, says)
 					}
-					return true // the connection is culvert's to close
+					return true // culvert has to close the connection
 				})
 				r := startRig(t, setting{}, server.addr)
 				res, err := r.client("HTTP/1.1").Do(newRequest(t, method, "/", strings.NewReader("hello")))
@@ -326,7 +329,7 @@ func TestBrokenResponseEndsTheConnection(t *testing.T) {
 					res.Body.Close()
 				}
 				if err == nil && res.StatusCode != 502 {
-					t.Errorf("got a whole response, %s", res.Status)
+					t.Errorf("got a complete response, %s", res.Status)
 				}
 				eventually(t, "the connection is closed", func() bool { return server.open.Load() == 0 })
 				if got := r.get("HTTP/1.1", "/next"); got.Header.Get("X-Path") != "/next" || server.conns.Load() != 2 {

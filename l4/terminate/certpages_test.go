@@ -22,17 +22,17 @@ import (
 	"culvert/l4/internal/program"
 )
 
-// A gateway is a server that asks for certificates as a route does: what it
-// lets through goes to an upstream, which is a counter here.
+// A gateway is a server that asks for certificates as a route does. Requests
+// that it accepts go to an upstream, which here only counts them.
 type gateway struct {
 	addr     string
 	roots    *x509.CertPool
-	now      atomic.Pointer[Authorities] // what counts
-	upstream atomic.Int64                // requests let through
-	resumed  atomic.Int64                // handshakes that tried to resume a session and could
+	now      atomic.Pointer[Authorities] // current authorities
+	upstream atomic.Int64                // accepted requests
+	resumed  atomic.Int64                // handshakes that resumed a session
 }
 
-// startGateway serves policy, whose Authorities are a until g.now says another.
+// startGateway serves policy. Its Authorities are a until g.now is changed.
 func startGateway(t testing.TB, policy CertPolicy, a *Authorities) *gateway {
 	t.Helper()
 	root := newRoot(t, "servers")
@@ -74,8 +74,8 @@ func startGateway(t testing.TB, policy CertPolicy, a *Authorities) *gateway {
 	return g
 }
 
-// client returns what a client with these certificates has, none for nil. It
-// sends the first whatever the server hints at.
+// client returns the configuration of a client with this certificate, or without
+// one for nil. It sends the certificate whatever CA names the server sends.
 func (g *gateway) client(version uint16, cert *tls.Certificate) *tls.Config {
 	return &tls.Config{
 		RootCAs: g.roots, ServerName: "gateway.example", MinVersion: version, MaxVersion: version,
@@ -88,8 +88,8 @@ func (g *gateway) client(version uint16, cert *tls.Certificate) *tls.Config {
 	}
 }
 
-// get makes one request on a new connection. An error is a handshake that
-// failed: with TLS 1.3 the client finds out when it reads.
+// get makes one request on a new connection. The error is a failed handshake,
+// which a client of TLS 1.3 notices when it reads.
 func (g *gateway) get(config *tls.Config, method string) (response *http.Response, body string, err error) {
 	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: 10 * time.Second}, Config: config}).Dial("tcp", g.addr)
 	if err != nil {
@@ -105,7 +105,7 @@ func (g *gateway) get(config *tls.Config, method string) (response *http.Respons
 	}
 	text, err := io.ReadAll(response.Body)
 	if err == nil && response.Close {
-		_, err = r.ReadByte() // nothing, and then the end
+		_, err = r.ReadByte() // expects the end of the connection
 		if err == io.EOF {
 			err = nil
 		}
@@ -115,7 +115,7 @@ func (g *gateway) get(config *tls.Config, method string) (response *http.Respons
 
 var tlsVersions = []uint16{tls.VersionTLS12, tls.VersionTLS13}
 
-// eachMode runs a test for page and strict mode with both versions.
+// eachMode runs a test in page and strict mode with TLS 1.2 and 1.3.
 func eachMode(t *testing.T, f func(t *testing.T, strict bool, version uint16)) {
 	for _, strict := range []bool{false, true} {
 		for _, version := range tlsVersions {
@@ -125,14 +125,14 @@ func eachMode(t *testing.T, f func(t *testing.T, strict bool, version uint16)) {
 	}
 }
 
-// wantRefused fails unless the client got a page, or in strict mode nothing.
+// wantRefused fails unless the client got a page or, in strict mode, an alert.
 func (g *gateway) wantRefused(t *testing.T, strict bool, config *tls.Config, text string) {
 	t.Helper()
 	before := g.upstream.Load()
 	response, body, err := g.get(config, "GET")
 	switch {
 	case strict && err == nil:
-		t.Errorf("status %d, want a handshake that fails", response.StatusCode)
+		t.Errorf("status %d, want a failed handshake", response.StatusCode)
 	case strict && isTimeout(err):
 		t.Errorf("got %v, want an alert", err)
 	case !strict && err != nil:
@@ -178,7 +178,7 @@ func TestCertPolicyInHandshakes(t *testing.T) {
 		auth  *Authorities
 		cert  *signer
 		extra []*signer
-		want  string // what the page says; "" for a client that is let in
+		want  string // text of the page; "" if the client is accepted
 	}{
 		{name: "good", auth: a, cert: alice},
 		{name: "good, with its intermediate", auth: a, cert: alice, extra: []*signer{ca}},
@@ -225,9 +225,9 @@ func TestCertPolicyOptional(t *testing.T) {
 	})
 }
 
-// The hint is every CA of the file, and nothing else; also when the file has
+// Handshakes send exactly the names of the current CAs, also after the file has
 // changed.
-func TestCertPolicyHint(t *testing.T) {
+func TestCertPolicySendsNamesOfCurrentCAs(t *testing.T) {
 	root := newRoot(t, "root")
 	ca := root.newCA(t, "issuing")
 	first, next := mustLoad(t, pemOf(root, ca)), newRoot(t, "next")
@@ -248,13 +248,13 @@ func TestCertPolicyHint(t *testing.T) {
 			g.now.Store(a)
 			g.wantAccepted(t, config, "")
 			if want := a == second; (len(got) == 1 && bytes.Equal(got[0], next.RawSubject)) != want {
-				t.Errorf("%s: got %q, want next: %v", tls.VersionName(version), got, want)
+				t.Errorf("%s: got %q, contains next, want %v", tls.VersionName(version), got, want)
 			}
 		}
 	}
 }
 
-// VerifyConnection of the one who configures TLS stays in force.
+// A VerifyConnection that is configured already is still called.
 func TestCertPolicyKeepsVerifyConnection(t *testing.T) {
 	root := newRoot(t, "root")
 	mine := errors.New("mine")
@@ -263,7 +263,7 @@ func TestCertPolicyKeepsVerifyConnection(t *testing.T) {
 	(&CertPolicy{Strict: true, Authorities: func() *Authorities { return a }}).Configure(c)
 	state := tls.ConnectionState{PeerCertificates: chainOf(root.newClient(t, "alice"))}
 	if err := c.VerifyConnection(state); !errors.Is(err, mine) {
-		t.Errorf("got %v, want the error of the first", err)
+		t.Errorf("got %v, want the error of the configured VerifyConnection", err)
 	}
 }
 
@@ -282,13 +282,13 @@ func TestCertPolicyRefusal(t *testing.T) {
 		want   error
 	}{
 		{name: "good", policy: CertPolicy{Authorities: with}, state: state, leaf: alice.Certificate},
-		{name: "expired since", policy: CertPolicy{Authorities: with}, state: state, after: 2 * time.Hour, want: ErrExpired},
+		{name: "expired after the handshake", policy: CertPolicy{Authorities: with}, state: state, after: 2 * time.Hour, want: ErrExpired},
 		{name: "none", policy: CertPolicy{Authorities: with}, state: &tls.ConnectionState{}, want: ErrNoCertificate},
-		{name: "none, optional", policy: CertPolicy{Authorities: with, Optional: true}, state: &tls.ConnectionState{}},
+		{name: "no certificate, optional", policy: CertPolicy{Authorities: with, Optional: true}, state: &tls.ConnectionState{}},
 		{name: "no TLS", policy: CertPolicy{Authorities: with}, want: ErrNoCertificate},
-		{name: "nobody said who counts", state: state, want: ErrUntrusted},
-		{name: "nobody counts, optional", policy: CertPolicy{Optional: true, Authorities: func() *Authorities { return nil }}, state: state, want: ErrUntrusted},
-		{name: "what an earlier handshake found does not count", policy: CertPolicy{Authorities: with}, state: &tls.ConnectionState{
+		{name: "no Authorities function", state: state, want: ErrUntrusted},
+		{name: "nil Authorities, optional", policy: CertPolicy{Optional: true, Authorities: func() *Authorities { return nil }}, state: state, want: ErrUntrusted},
+		{name: "the result of an earlier handshake is ignored", policy: CertPolicy{Authorities: with}, state: &tls.ConnectionState{
 			PeerCertificates: chainOf(newRoot(t, "mallory")), VerifiedChains: [][]*x509.Certificate{chainOf(alice, root)}}, want: ErrUntrusted},
 	}
 	for _, tt := range tests {
@@ -315,10 +315,10 @@ func TestCertPage(t *testing.T) {
 					t.Errorf("%s, %v: got status %d and %v", method, err, w.Code, h)
 				}
 				if h.Get("X-Reject-Reason") != "" || h.Get("WWW-Authenticate") != "" {
-					t.Errorf("%s, %v: got %v, which apps take for something else", method, err, h)
+					t.Errorf("%s, %v: got %v, which apps would misinterpret", method, err, h)
 				}
 				if strings.Contains(body, "secret") {
-					t.Errorf("%v: the page tells what the error says: %q", err, body)
+					t.Errorf("%v: the page reveals the text of the error: %q", err, body)
 				}
 				if (method == "HEAD") != (body == "") {
 					t.Errorf("%s: got the body %q", method, body)
@@ -326,7 +326,7 @@ func TestCertPage(t *testing.T) {
 				pages[body] = true
 			}
 		}
-		if len(pages) != 7 { // none, untrusted and other, and four more, and that of HEAD
+		if len(pages) != 7 { // no certificate, untrusted and other share pages; four more; HEAD
 			t.Errorf("got %d pages, want 7", len(pages))
 		}
 	}
@@ -339,7 +339,7 @@ func TestCertPageForHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if response.StatusCode != 401 || body != "" || response.ContentLength < 100 || !response.Close {
-		t.Errorf("got %v, %q, want 401, the length of the page, and the end", response, body)
+		t.Errorf("got %v, %q, want 401 with the length of the page and no body", response, body)
 	}
 }
 
@@ -365,7 +365,8 @@ func TestCertPageOverHTTP2(t *testing.T) {
 	}
 }
 
-// OpenSSL as the client: it sends what it is told, whatever the hint.
+// openssl s_client sends the configured certificate whatever CA names the server
+// sends.
 func TestCertPolicyWithOpenSSL(t *testing.T) {
 	program.Need(t, "openssl")
 	root := newRoot(t, "root")
@@ -390,7 +391,7 @@ func TestCertPolicyWithOpenSSL(t *testing.T) {
 			args = append([]string{"s_client", "-connect", g.addr, "-ign_eof", map[uint16]string{tls.VersionTLS12: "-tls1_2", tls.VersionTLS13: "-tls1_3"}[version]}, args...)
 			cmd := exec.CommandContext(t.Context(), "openssl", args...)
 			cmd.Stdin = strings.NewReader("GET / HTTP/1.1\r\nHost: gateway.example\r\nConnection: close\r\n\r\n")
-			out, _ := cmd.CombinedOutput() // its status is not about what matters here
+			out, _ := cmd.CombinedOutput() // the exit status does not matter here
 			return string(out)
 		}
 		refused := func(out string) bool {
@@ -401,7 +402,7 @@ func TestCertPolicyWithOpenSSL(t *testing.T) {
 			t.Errorf("without a certificate: %s", out)
 		}
 		if out := client(withOther...); !refused(out) {
-			t.Errorf("with another's certificate: %s", out)
+			t.Errorf("with a certificate of another CA: %s", out)
 		}
 		session := filepath.Join(t.TempDir(), "session")
 		if out := client(append(withCert, "-sess_out", session)...); !strings.Contains(out, "hello alice") {
@@ -416,7 +417,7 @@ func TestCertPolicyWithOpenSSL(t *testing.T) {
 			t.Errorf("with the session, revoked: %s", out)
 		}
 		if g.resumed.Load() != resumed+1 {
-			t.Error("the session was not resumed: this tests nothing")
+			t.Error("the session was not resumed, so revocation was not tested")
 		}
 	})
 }

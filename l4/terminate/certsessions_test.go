@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A CA that comes later counts at once, for a certificate that was chosen by the old hint too.
+// A CA that is added later is accepted at once, also for a certificate that was
+// chosen by the previous CA names.
 func TestCertPolicyWhenAuthoritiesChange(t *testing.T) {
 	root, added := newRoot(t, "root"), newRoot(t, "added")
 	bob := added.newClient(t, "bob").tls()
@@ -18,8 +19,8 @@ func TestCertPolicyWhenAuthoritiesChange(t *testing.T) {
 	})
 }
 
-// A keptSession is a session cache that offers one session for ever, as a
-// client does that wants to keep what it once had.
+// A keptSession is a session cache that always offers the same session, like a
+// client that keeps its first session.
 type keptSession struct{ session *tls.ClientSessionState }
 
 func (k *keptSession) Get(string) (*tls.ClientSessionState, bool) { return k.session, k.session != nil }
@@ -30,9 +31,9 @@ func (k *keptSession) Put(_ string, s *tls.ClientSessionState) {
 	}
 }
 
-// Revocation and a change of CAs hold for a client that resumes a session,
-// which has its certificate from the first handshake (CVE-2025-68121 was a
-// server that went by what that one had found).
+// Revocation and changes of CAs apply to clients that resume a session, whose
+// certificate is from the first handshake. In CVE-2025-68121, a server used the
+// result of that handshake.
 func TestCertPolicyWhenSessionsResume(t *testing.T) {
 	root, other := newRoot(t, "root"), newRoot(t, "other")
 	alice := root.newClient(t, "alice")
@@ -55,7 +56,7 @@ func TestCertPolicyWhenSessionsResume(t *testing.T) {
 				g.wantAccepted(t, config, "hello alice")
 				g.wantAccepted(t, config, "hello alice")
 				if n := g.resumed.Load(); n != 1 {
-					t.Fatalf("%d of 1 sessions were resumed before the change: this tests nothing", n)
+					t.Fatalf("%d of 1 sessions were resumed before the change, so nothing would be tested", n)
 				}
 
 				g.now.Store(change.after)
@@ -63,7 +64,7 @@ func TestCertPolicyWhenSessionsResume(t *testing.T) {
 					g.wantRefused(t, strict, config, change.want)
 				}
 				if n := g.resumed.Load() - 1; n != resumptions {
-					t.Errorf("%d of %d sessions were resumed: this tests less than it says", n, resumptions)
+					t.Errorf("%d of %d sessions were resumed", n, resumptions)
 				}
 				g.now.Store(before)
 				g.wantAccepted(t, config, "hello alice")
@@ -72,8 +73,8 @@ func TestCertPolicyWhenSessionsResume(t *testing.T) {
 	})
 }
 
-// Who got a page and then the right certificate is asked for it, although the
-// client has a session without.
+// A client that got a page and then the right certificate is asked for it,
+// although it has a session without a certificate.
 func TestCertPolicyForgetsRefusedSessions(t *testing.T) {
 	root := newRoot(t, "root")
 	good, bad := root.newClient(t, "alice").tls(), newRoot(t, "other").newClient(t, "mallory").tls()
@@ -93,14 +94,14 @@ func TestCertPolicyForgetsRefusedSessions(t *testing.T) {
 				}
 				g.wantAccepted(t, config, "hello alice")
 				if n := g.resumed.Load(); n != 1 {
-					t.Errorf("%d sessions resumed, want that of the good certificate", n)
+					t.Errorf("%d sessions resumed, want one, of the valid certificate", n)
 				}
 			})
 		}
 	}
 }
 
-// A session of a client without a certificate is resumed where none is needed.
+// A session without a certificate is resumed where none is required.
 func TestCertPolicyOptionalSessionsResume(t *testing.T) {
 	for _, version := range tlsVersions {
 		g := startGateway(t, CertPolicy{Optional: true}, mustLoad(t, pemOf(newRoot(t, "root"))))
@@ -114,6 +115,6 @@ func TestCertPolicyOptionalSessionsResume(t *testing.T) {
 	}
 }
 
-// resumptions is how many sessions are resumed for each mode, version and
-// change: a thousand in all.
+// resumptions is the number of resumed sessions for each mode, version and
+// change: a thousand in total.
 const resumptions = 125

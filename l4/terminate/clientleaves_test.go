@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// A client that leaves takes its connection to the server along, at whatever
-// point, and the next request gets another one.
+// When a client leaves, at whatever point, the connection to its server is
+// closed and the next request uses another one.
 func TestClientLeavesAtAnyPoint(t *testing.T) {
 	const chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
 	for _, tt := range []struct {
 		name, method, says string
-		begins             bool // the client gets the beginning of a response
+		begins             bool // the client leaves after the beginning of a response
 	}{
 		{"before an answer", "GET", "", false},
 		{"after a hint", "GET", "HTTP/1.1 103 Early Hints\r\n\r\n", false},
@@ -31,7 +31,7 @@ func TestClientLeavesAtAnyPoint(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			arrived := make(chan bool, 1)
-			server := startTurns(t, false, func(x *turn) bool {
+			server := startScripted(t, false, func(x *scriptedRequest) bool {
 				if x.URL.Path == "/next" {
 					x.answer("HTTP/1.1 200 OK", "Content-Length: 0\r\n\r\n")
 					return true
@@ -63,17 +63,17 @@ func TestClientLeavesAtAnyPoint(t *testing.T) {
 					}
 					over <- err
 				}()
-				within(t, "the request is under way", arrived)
+				within(t, "the request has reached the server", arrived)
 				if tt.begins {
 					within(t, "the response begins", begun)
 				}
 				cancel()
-				_ = out.CloseWithError(context.Canceled) // net/http waits for its body
-				if err := within(t, "the client has left", over); err == nil {
-					t.Error("got a whole response")
+				_ = out.CloseWithError(context.Canceled) // net/http waits for the end of its body
+				if err := within(t, "the request fails at the client", over); err == nil {
+					t.Error("got a complete response")
 				}
 				eventually(t, "the connection is closed", func() bool { return server.open.Load() == 0 })
-				eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+				eventually(t, "the server has no active request", func() bool { return r.pool.Servers()[0].Active() == 0 })
 				if got := r.report(); (got.Status == 200) != tt.begins || got.Tries != 1 {
 					t.Errorf("got the report %+v", got)
 				}
@@ -88,17 +88,18 @@ func TestClientLeavesAtAnyPoint(t *testing.T) {
 	}
 }
 
-// Of many requests at once, with bodies or without, each has its own answer or
-// none, whatever others do to the connections, and nothing stays.
-func TestNothingIsMixedUp(t *testing.T) {
-	server := startTurns(t, false, func(x *turn) bool {
-		b, err := io.ReadAll(io.LimitReader(x.Body, int64(len(x.URL.Path))*1000)) // of some not all
+// Of many concurrent requests, with and without bodies, each gets its own
+// response or none, whatever others do to the connections, and no resources
+// leak.
+func TestConcurrentRequestsAreNotMixedUp(t *testing.T) {
+	server := startScripted(t, false, func(x *scriptedRequest) bool {
+		b, err := io.ReadAll(io.LimitReader(x.Body, int64(len(x.URL.Path))*1000)) // leaves some of the bodies unread
 		if err != nil {
 			return false
 		}
 		text := fmt.Sprint(x.Method, x.URL.Path, len(b))
 		x.answer("HTTP/1.1 200 OK", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(text), text))
-		return x.n%3 > 0 // connections that end without saying so
+		return x.n%3 > 0 // false closes the connection without announcing it
 	})
 	r := startRig(t, setting{}, server.addr)
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
@@ -121,7 +122,7 @@ func TestNothingIsMixedUp(t *testing.T) {
 	eventually(t, "the goroutines are gone", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
-// oneOfMany makes a request, which may be cancelled on its way.
+// oneOfMany makes a request, which may be cancelled in progress.
 func (r *rig) oneOfMany(client *http.Client, i, n int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -133,7 +134,7 @@ func (r *rig) oneOfMany(client *http.Client, i, n int) {
 		want = fmt.Sprint("PUT", path, min(size, len(path)*1000))
 	}
 	if n%7 == 0 {
-		time.AfterFunc(time.Duration(i)*time.Millisecond, cancel) // at any point
+		time.AfterFunc(time.Duration(i)*time.Millisecond, cancel) // at an arbitrary point
 	}
 	res, err := client.Do(q.WithContext(ctx))
 	if err != nil {

@@ -16,7 +16,7 @@ func staleCRL(t *testing.T, s *signer) []byte {
 	return s.crl(t, crl{from: -2 * time.Hour, to: -time.Second})
 }
 
-func TestCRLNewestCounts(t *testing.T) {
+func TestNewestCRLApplies(t *testing.T) {
 	root := newRoot(t, "root")
 	alice := root.newClient(t, "alice")
 	revoked := []*signer{alice}
@@ -34,17 +34,17 @@ func TestCRLNewestCounts(t *testing.T) {
 		crls [][]byte
 		want error
 	}{
-		{name: "the second revokes", crls: [][]byte{first, second}, want: ErrRevoked},
-		{name: "the second revokes, other order", crls: [][]byte{second, first}, want: ErrRevoked},
-		{name: "the third no longer", crls: [][]byte{first, second, third}},
-		{name: "the third no longer, other order", crls: [][]byte{third, second, first}},
+		{name: "revoked by the second list", crls: [][]byte{first, second}, want: ErrRevoked},
+		{name: "revoked by the second list, other order", crls: [][]byte{second, first}, want: ErrRevoked},
+		{name: "not revoked by the third list", crls: [][]byte{first, second, third}},
+		{name: "not revoked by the third list, other order", crls: [][]byte{third, second, first}},
 		{name: "one number, newer date", crls: [][]byte{second, sameNumber}},
 		{name: "one number, newer date, other order", crls: [][]byte{sameNumber, second}},
-		{name: "the number goes before the date", crls: [][]byte{third, backdated}, want: ErrRevoked},
+		{name: "the number takes precedence over the date", crls: [][]byte{third, backdated}, want: ErrRevoked},
 		{name: "in one file", crls: [][]byte{asPEM("X509 CRL", third, first, second)}},
-		{name: "parts all count", crls: [][]byte{partA, partB}, want: ErrRevoked},
-		{name: "parts all count, other order", crls: [][]byte{partB, partA}, want: ErrRevoked},
-		{name: "a newer part takes the place of the older", crls: [][]byte{partA, partB, partA7}},
+		{name: "all parts apply", crls: [][]byte{partA, partB}, want: ErrRevoked},
+		{name: "all parts apply, other order", crls: [][]byte{partB, partA}, want: ErrRevoked},
+		{name: "a newer part replaces the older one", crls: [][]byte{partA, partB, partA7}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -56,8 +56,8 @@ func TestCRLNewestCounts(t *testing.T) {
 	}
 }
 
-// issuingPoint makes the extension of a list that is one part of several; the
-// name is the path of a URI.
+// issuingPoint returns the extension of a list that is one part of several. name
+// is the path of its URI.
 func issuingPoint(t testing.TB, name string) pkix.Extension {
 	t.Helper()
 	uri := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte("http://crl.example/" + name)}
@@ -66,7 +66,7 @@ func issuingPoint(t testing.TB, name string) pkix.Extension {
 	return pkix.Extension{Id: oidIssuingPoint, Critical: true, Value: marshalDER(t, []asn1.RawValue{point})}
 }
 
-// issuingFlag makes the extension with one of its booleans.
+// issuingFlag returns the extension with one of its booleans set.
 func issuingFlag(t testing.TB, tag int) pkix.Extension {
 	t.Helper()
 	flag := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, Bytes: []byte{0xff}}
@@ -96,13 +96,13 @@ func TestCRLRefused(t *testing.T) {
 	forged[len(forged)-1] ^= 1
 
 	muteWithout := *mute.Certificate
-	muteWithout.KeyUsage = x509.KeyUsageCRLSign // CreateRevocationList asks for it
+	muteWithout.KeyUsage = x509.KeyUsageCRLSign // required by CreateRevocationList
 	muteCRL := (&signer{&muteWithout, mute.key}).crl(t, crl{})
 
 	tests := []struct {
 		name string
 		text []byte
-		want string // "" if it is a good one
+		want string // "" if the list is accepted
 	}{
 		{"in DER", good, ""},
 		{"in PEM", asPEM("X509 CRL", good), ""},
@@ -118,9 +118,9 @@ func TestCRLRefused(t *testing.T) {
 		{"the second cut short", append(asPEM("X509 CRL", good), asPEM("X509 CRL", good)[:200]...), "cut short"},
 		{"a certificate", pemOf(root), "contains a CERTIFICATE"},
 		{"signature wrong", forged, "not signed by a CA of the CA file"},
-		{"of a CA that is not there", ca.crl(t, crl{}), "not signed by a CA of the CA file"},
+		{"of an unknown CA", ca.crl(t, crl{}), "not signed by a CA of the CA file"},
 		{"of a CA of the same name", other.crl(t, crl{}), "not signed by a CA of the CA file"},
-		{"of a CA that may not", muteCRL, "key usage"},
+		{"of a CA without CRL signing", muteCRL, "key usage"},
 		{"delta", extension(delta), "delta"},
 		{"delta, not critical", extension(pkix.Extension{Id: delta.Id, Value: delta.Value}), "delta"},
 		{"indirect", extension(issuingFlag(t, 4)), "indirect"},

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// exemptPresets compiles presets for a base path.
+// exemptPresets compiles the named presets for a base path.
 func exemptPresets(t testing.TB, base string, names ...string) *Exemptions {
 	t.Helper()
 	var all []Exemption
@@ -28,7 +28,7 @@ func exemptPresets(t testing.TB, base string, names ...string) *Exemptions {
 	return e
 }
 
-// exemptRequests are what any preset lets through, and some it must not.
+// exemptRequests are requests that some preset exempts, and some that none may.
 var exemptRequests = []string{
 	"POST /api/v4/notifications/ack",
 	"GET /api/v4/notifications/ack",
@@ -86,7 +86,7 @@ func TestExemptPresets(t *testing.T) {
 		"office365": and(redirect, []string{"GET /oauth/office365/login", "GET /signup/office365/complete"}),
 	}
 	if got, want := len(PresetNames()), len(tests); got != want {
-		t.Errorf("%d presets, of which %d have a test", got, want)
+		t.Errorf("%d presets, %d of them tested", got, want)
 	}
 	for _, name := range PresetNames() {
 		for _, base := range []string{"", "/mattermost", "/a/b"} {
@@ -103,6 +103,7 @@ func TestExemptPresets(t *testing.T) {
 	}
 }
 
+// exemptOf returns which of exemptRequests are exempt.
 func exemptOf(e *Exemptions, base string) (got []string) {
 	for _, request := range exemptRequests {
 		method, path, _ := strings.Cut(request, " ")
@@ -121,9 +122,9 @@ func TestExemptPresetUnknown(t *testing.T) {
 	}
 }
 
-// Non-canonical spellings of exempt paths: whatever a server behind culvert
-// makes of them, they are not exempt.
-func TestExemptOnlyCanonicalSpellings(t *testing.T) {
+// Non-canonical spellings of exempt paths are not exempt, however a server would
+// interpret them.
+func TestOnlyCanonicalSpellingsAreExempt(t *testing.T) {
 	every, err := NewExemptions("", []Exemption{{Pattern: regexp.MustCompile(`(?s).*`)}})
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +148,7 @@ func TestExemptOnlyCanonicalSpellings(t *testing.T) {
 		}
 	}
 	if !every.Match("GET", "/static/a.js") {
-		t.Error("the pattern for everything matches nothing")
+		t.Error("a pattern that matches everything does not match")
 	}
 }
 
@@ -157,7 +158,7 @@ func TestExemptRules(t *testing.T) {
 		name      string
 		base      string
 		exemption Exemption
-		method    string // GET if empty
+		method    string // "" means GET
 		path      string
 		want      bool
 	}{
@@ -180,7 +181,7 @@ func TestExemptRules(t *testing.T) {
 		{name: "method listed", exemption: Exemption{Methods: []string{"POST"}, Exact: "/a"}, method: "POST", path: "/a", want: true},
 		{name: "method not listed", exemption: Exemption{Methods: []string{"POST"}, Exact: "/a"}, path: "/a", want: false},
 		{name: "preflight if the operator says so", exemption: Exemption{Methods: []string{"OPTIONS"}, Exact: "/a"}, method: "OPTIONS", path: "/a", want: true},
-		{name: "asterisk never", exemption: Exemption{Methods: []string{"OPTIONS"}, Pattern: pattern(".*")}, method: "OPTIONS", path: "*", want: false},
+		{name: "asterisk is never exempt", exemption: Exemption{Methods: []string{"OPTIONS"}, Pattern: pattern(".*")}, method: "OPTIONS", path: "*", want: false},
 		{name: "base path", base: "/mm", exemption: Exemption{Exact: "/a"}, path: "/mm/a", want: true},
 		{name: "base path twice", base: "/mm", exemption: Exemption{Exact: "/a"}, path: "/mm/mm/a", want: false},
 		{name: "base path in other case", base: "/mm", exemption: Exemption{Exact: "/a"}, path: "/MM/a", want: false},
@@ -210,7 +211,7 @@ func TestExemptErrors(t *testing.T) {
 	tests := []struct {
 		name, base string
 		list       []Exemption
-		want       string // in the error
+		want       string // part of the error
 	}{
 		{"base path of a slash", "/", nil, `base path "/"`},
 		{"base path with a slash at the end", "/mm/", nil, `base path "/mm/"`},
@@ -218,7 +219,7 @@ func TestExemptErrors(t *testing.T) {
 		{"escaped base path", "/m%6d", nil, `base path "/m%6d"`},
 		{"base path that climbs", "/..", nil, `base path "/.."`},
 		{"nothing set", "", one(Exemption{}), "exemption 2: set exactly one"},
-		{"two set", "", one(Exemption{Exact: "/a", Prefix: "/b"}), "exemption 2: set exactly one"},
+		{"two of the fields set", "", one(Exemption{Exact: "/a", Prefix: "/b"}), "exemption 2: set exactly one"},
 		{"pattern and prefix", "", one(Exemption{Prefix: "/b/", Pattern: regexp.MustCompile("a")}), "exactly one"},
 		{"relative path", "", one(Exemption{Exact: "a"}), "begin it with a slash"},
 		{"escaped path", "", one(Exemption{Exact: "/%61"}), `"/%61" can never match`},
@@ -249,11 +250,11 @@ func TestExemptionsAreCopied(t *testing.T) {
 	}
 	list[0].Methods[0], list[0].Exact = "GET", "/b"
 	if !e.Match("POST", "/a") || e.Match("GET", "/a") || e.Match("GET", "/b") {
-		t.Error("a change of the list reached the exemptions made from it")
+		t.Error("changing the list changed the exemptions compiled from it")
 	}
 }
 
-func TestExemptNothingByDefault(t *testing.T) {
+func TestNothingIsExemptByDefault(t *testing.T) {
 	for _, e := range []*Exemptions{nil, {}} {
 		if e.Match("GET", "/") || e.Match("GET", "/static/a.js") {
 			t.Errorf("%+v exempts something", e)
@@ -261,8 +262,8 @@ func TestExemptNothingByDefault(t *testing.T) {
 	}
 }
 
-// FuzzExempt: whatever is exempt is canonical, is left alone by who cleans
-// paths and by who decodes them, and lies below the base path.
+// FuzzExempt checks that a path that is exempt is canonical, is not changed by
+// cleaning or decoding, and is below the base path.
 func FuzzExempt(f *testing.F) {
 	for _, request := range exemptRequests {
 		method, path, _ := strings.Cut(request, " ")
@@ -289,7 +290,7 @@ func FuzzExempt(f *testing.F) {
 				t.Fatalf("%s %q is exempt and not canonical", method, raw)
 			}
 			if clean := path.Clean(raw); clean != raw && clean+"/" != raw {
-				t.Fatalf("%s %q is exempt and cleaned to %q", method, raw, clean)
+				t.Fatalf("%s %q is exempt but path.Clean changes it to %q", method, raw, clean)
 			}
 			if u, err := url.ParseRequestURI(raw); err != nil || u.Path != raw || u.RawQuery != "" {
 				t.Fatalf("%s %q is exempt and parsed as %+v, error %v", method, raw, u, err)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// A request head of more than the limit is refused.
-func TestHugeHeads(t *testing.T) {
+// Request headers larger than the limit are refused.
+func TestHugeHeadersAreRefused(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	host := "Host: " + chat + "\r\n"
@@ -56,8 +56,8 @@ func TestHugeHeads(t *testing.T) {
 	})
 }
 
-// Floods of frames end with the connection, or are survived; others are
-// served, and memory is as it was.
+// A flood of frames ends the connection or is handled; other clients are served
+// meanwhile, and memory returns to its previous level.
 func TestHTTP2Floods(t *testing.T) {
 	frames := uint32(10_000)
 	if raced() {
@@ -112,15 +112,15 @@ func TestHTTP2Floods(t *testing.T) {
 				t.Errorf("another client got %s", got.Status)
 			}
 			if got := inUse(); got > before+24<<20 {
-				t.Errorf("after %d frames memory went from %d to %d bytes", sent, before, got)
+				t.Errorf("after %d frames memory grew from %d to %d bytes", sent, before, got)
 			}
 			h.conn.Close()
-			eventually(t, "the places are free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+			eventually(t, "the server has no active request", func() bool { return r.pool.Servers()[0].Active() == 0 })
 		})
 	}
 }
 
-// upload begins a POST on a stream of its own, or goes on with the first.
+// upload starts a POST on a new stream, or continues the first one.
 func upload(h *http2Client, i uint32, stream *uint32) error {
 	id := uint32(1)
 	if stream != nil {
@@ -133,13 +133,13 @@ func upload(h *http2Client, i uint32, stream *uint32) error {
 	return h.WriteData(id, false, nil)
 }
 
-// bomb sends a header of 4000 bytes, and in the next request a thousand times
-// the one byte that stands for it.
+// bomb sends a header of 4000 bytes, and in the next request refers to it a
+// thousand times with one byte each.
 func bomb(h *http2Client, i uint32) error {
 	fields := block(":method", "GET", ":scheme", "https", ":path", "/", ":authority", chat)
 	entry := append([]byte{0x40, 3, 'x', '-', 'a', 0x7f, 0xa1, 0x1e}, bytes.Repeat([]byte("b"), 4000)...) // RFC 7541 section 6.2.1
 	if i > 0 {
-		entry = bytes.Repeat([]byte{0x80 | 62}, 1000) // the first of the dynamic table
+		entry = bytes.Repeat([]byte{0x80 | 62}, 1000) // the newest entry of the dynamic table
 	}
 	return h.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: append(fields, entry...), EndHeaders: true, EndStream: true})
 }

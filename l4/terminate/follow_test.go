@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// write makes a file, or fails the test.
+// write creates a file.
 func write(t testing.TB, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -27,7 +27,7 @@ func write(t testing.TB, name, text string) {
 	}
 }
 
-// rename makes a file by renaming another one to it.
+// rename creates a file under another name and renames it.
 func rename(t testing.TB, name, text string) {
 	t.Helper()
 	write(t, name+".new", text)
@@ -36,14 +36,14 @@ func rename(t testing.TB, name, text string) {
 	}
 }
 
-// following is a Followed with what it has said.
+// following is a Followed with the errors that it has reported.
 type following struct {
 	*Followed[string]
 	said []string
 }
 
-// startFollowing follows files, whose value is what they hold, in a row. A
-// "!" in it makes them unfit.
+// startFollowing follows files. The value is their concatenated contents; a "!"
+// in them is an error.
 func startFollowing(t testing.TB, files ...string) *following {
 	t.Helper()
 	f, err := Follow(files, func() (string, error) {
@@ -56,7 +56,7 @@ func startFollowing(t testing.TB, files ...string) *following {
 			all += string(b)
 		}
 		if strings.Contains(all, "!") {
-			return "", fmt.Errorf("%q is unfit", all)
+			return "", fmt.Errorf("%q is invalid", all)
 		}
 		return all, nil
 	})
@@ -74,13 +74,13 @@ func (f *following) note(err error) {
 	f.said = append(f.said, f.Get())
 }
 
-// settle looks until the files have been looked at twice as they are.
+// settle polls until the current state of the files has been seen twice.
 func (f *following) settle() {
 	f.poll(f.note)
 	f.poll(f.note)
 }
 
-// A change counts however it is made, and is told once.
+// A change takes effect however it is made, and is reported once.
 func TestFollowChanges(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "a")
@@ -89,7 +89,7 @@ func TestFollowChanges(t *testing.T) {
 	for i, change := range []func(text string){
 		func(text string) { write(t, file, text) },
 		func(text string) { rename(t, file, text) },
-		func(text string) { // the same size and time, another file
+		func(text string) { // same size and time, other file
 			info, _ := os.Stat(file)
 			write(t, file+".new", text)
 			_ = os.Chtimes(file+".new", info.ModTime(), info.ModTime())
@@ -100,7 +100,7 @@ func TestFollowChanges(t *testing.T) {
 			_ = os.Remove(file)
 			_ = os.Symlink("b", file)
 		},
-		func(text string) { // what the link leads to
+		func(text string) { // the target of the symbolic link
 			rename(t, filepath.Join(dir, "b"), text)
 		},
 	} {
@@ -109,14 +109,14 @@ func TestFollowChanges(t *testing.T) {
 		f.settle()
 		f.settle()
 		if f.Get() != want || !slices.Equal(f.said, []string{want}) {
-			t.Errorf("change %d: got %q, told %q, want %q", i, f.Get(), f.said, want)
+			t.Errorf("change %d: got %q, reported %q, want %q", i, f.Get(), f.said, want)
 		}
 		f.said = nil
 	}
 }
 
-// What is unfit leaves the old value, is told once, and gives way to what is
-// fit.
+// Invalid files leave the old value in use, are reported once, and are replaced
+// when they become valid.
 func TestFollowErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a")
 	write(t, file, "one")
@@ -138,16 +138,16 @@ func TestFollowErrors(t *testing.T) {
 		step.do()
 		f.settle()
 		if f.Get() != step.want || !slices.Equal(f.said, step.said) {
-			t.Errorf("got %q, told %q, want %q, %q", f.Get(), f.said, step.want, step.said)
+			t.Errorf("got %q, reported %q, want %q, %q", f.Get(), f.said, step.want, step.said)
 		}
 		f.said = nil
 	}
 	if _, err := Follow([]string{"x"}, func() (int, error) { return 0, errors.New("unfit") }); err == nil {
-		t.Error("Follow takes what is unfit from the beginning")
+		t.Error("Follow accepts files that are invalid at the start")
 	}
 }
 
-// A file that is being written is left alone.
+// A file that is still being written is not loaded.
 func TestFollowWaitsForWriters(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a")
 	write(t, file, "one")
@@ -158,7 +158,7 @@ func TestFollowWaitsForWriters(t *testing.T) {
 		f.poll(f.note)
 	}
 	if f.Get() != "one" || len(f.said) > 0 {
-		t.Errorf("got %q, told %q, while it was written", f.Get(), f.said)
+		t.Errorf("got %q, reported %q while the file was being written", f.Get(), f.said)
 	}
 	f.poll(f.note)
 	if f.Get() != text {
@@ -166,9 +166,9 @@ func TestFollowWaitsForWriters(t *testing.T) {
 	}
 }
 
-// Watch looks by itself, until it is told to stop.
+// Watch polls until its context is done.
 func TestFollowWatch(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // mostly waiting
 	file := filepath.Join(t.TempDir(), "a")
 	write(t, file, "one")
 	f := startFollowing(t, file)
@@ -179,17 +179,17 @@ func TestFollowWatch(t *testing.T) {
 		close(done)
 	}()
 	write(t, file, "two")
-	if err := within(t, "the change is told", told); err != nil || f.Get() != "two" {
+	if err := within(t, "the change is reported", told); err != nil || f.Get() != "two" {
 		t.Errorf("got %q, %v", f.Get(), err)
 	}
 	cancel()
-	within(t, "it stops", done)
+	within(t, "Watch returns", done)
 }
 
-// site is a certificate with its chain and its key, in PEM.
+// site is a certificate with its chain, and its key, in PEM.
 type site struct{ chain, key string }
 
-// newSite makes one whose intermediate the client does not have.
+// newSite returns a site with an intermediate that the client does not have.
 func newSite(t testing.TB) site {
 	t.Helper()
 	root, _ := authority()
@@ -202,8 +202,8 @@ func newSite(t testing.TB) site {
 	return site{string(pemOf(leaf, between)), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))}
 }
 
-// Certificates that are replaced a hundred times, in three ways, under load,
-// never fail a handshake: clients see the old one or the new one, whole.
+// Replacing certificates a hundred times under load, in three ways, fails no
+// handshake: clients get either the old or the new certificate, complete.
 func TestCertificatesRotateUnderLoad(t *testing.T) {
 	rotations := 100
 	if raced() {
@@ -238,7 +238,7 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", r.addr, r.tls())
+				c, err := tls.DialWithDialer(&net.Dialer{Timeout: testTimeout}, "tcp", r.addr, r.tls())
 				if err != nil {
 					t.Error(err)
 					return
@@ -281,20 +281,20 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 		conn := r.dial(r.tls())
 		want, _ := pem.Decode([]byte(next.chain))
 		if got := conn.ConnectionState().PeerCertificates; !bytes.Equal(got[0].Raw, want.Bytes) || len(got) != 2 {
-			t.Fatalf("rotation %d: clients get the old certificate, or %d of 2", i, len(got))
+			t.Fatalf("rotation %d: clients get the old certificate, or a chain of %d instead of 2", i, len(got))
 		}
 		conn.Close()
 	}
 	close(stop)
 	clients.Wait()
-	t.Logf("%d handshakes under way", handshakes.Load())
+	t.Logf("%d handshakes in total", handshakes.Load())
 	if all := r.refusals(); len(all) > 0 {
 		t.Errorf("%d handshakes failed: %v", len(all), all[0])
 	}
 }
 
-// A chain that is not all there is refused, also when the key is the same: the
-// half that is written makes a certificate, which clients cannot verify.
+// An incomplete chain is refused, also if the key is the same: the part that has
+// been written contains a certificate, but clients cannot verify it.
 func TestLoadCertificates(t *testing.T) {
 	one, two := newSite(t), newSite(t)
 	dir := t.TempDir()
@@ -330,9 +330,9 @@ func TestLoadCertificates(t *testing.T) {
 		})
 	}
 	if _, err := LoadCertificates(nil); err == nil {
-		t.Error("no certificate is enough")
+		t.Error("loading no files at all succeeded")
 	}
 	if _, err := LoadCertificates([]KeyPair{{dir + "/x", dir + "/y"}}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want that there is no file", err)
+		t.Errorf("got %v, want an error about a missing file", err)
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// A request for a name that is not served here is refused, however the name
-// is written, and one for a name that is passes.
-func TestHostOfAnotherRoute(t *testing.T) {
+// A request for a name that leads to another route is refused, however the name
+// is written. A request for a name of this route is accepted.
+func TestHostOfAnotherRouteIsRefused(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	tests := []struct {
@@ -37,7 +37,7 @@ func TestHostOfAnotherRoute(t *testing.T) {
 		{"a list", chat + "," + elsewhere, 421},
 		{"a user", elsewhere + "@" + chat, 400},
 		{"a user instead of a port", chat + ":x@" + elsewhere, 400},
-		{"a port that is none", chat + ":https", 400},
+		{"a port that is not a number", chat + ":https", 400},
 		{"a port with a sign", chat + ":+443", 400},
 		{"a port out of range", chat + ":65536", 400},
 		{"two ports", chat + ":443:443", 421},
@@ -63,10 +63,10 @@ func TestHostOfAnotherRoute(t *testing.T) {
 				got := status[protocol](tt.host)
 				reached := server.take()
 				if got == "" && protocol == "HTTP/2.0" && tt.want == 400 {
-					got = "400" // net/http resets the stream of what it cannot read
+					got = "400" // net/http resets the stream if it cannot parse the request
 				}
 				if got != strconv.Itoa(tt.want) || (len(reached) > 0) != (tt.want == 200) {
-					t.Errorf("status %s with %d requests at the server, want status %d", got, len(reached), tt.want)
+					t.Errorf("got status %s and %d requests at the server, want status %d", got, len(reached), tt.want)
 				}
 				if len(reached) > 0 && reached[0].Host != tt.host {
 					t.Errorf("the server got the host %q, want %q", reached[0].Host, tt.host)
@@ -76,8 +76,8 @@ func TestHostOfAnotherRoute(t *testing.T) {
 	}
 }
 
-// The authority of an absolute target is the host, whatever the Host line says
-// (RFC 9112 section 3.2.2).
+// In a target in absolute form the authority is the host, whatever the Host
+// header says (RFC 9112 section 3.2.2).
 func TestHostOfAbsoluteTarget(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -104,7 +104,7 @@ func TestHostOfAbsoluteTarget(t *testing.T) {
 			got := r.raw(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", tt.target, tt.host), 0)
 			reached := server.take()
 			if len(got) != 1 || got[0].StatusCode != tt.want || (len(reached) > 0) != (tt.want == 200) {
-				t.Fatalf("got %v with %d requests at the server, want status %d", got, len(reached), tt.want)
+				t.Fatalf("got %v and %d requests at the server, want status %d", got, len(reached), tt.want)
 			}
 			if tt.want == 200 && (reached[0].Target != tt.at || sniffed(reached[0].Host) != chat) {
 				t.Errorf("the server got %+v, want the target %s", reached[0], tt.at)
@@ -113,14 +113,15 @@ func TestHostOfAbsoluteTarget(t *testing.T) {
 	}
 }
 
-// sniffed is a host without its port.
+// sniffed returns a host without its port.
 func sniffed(host string) string {
 	name, _, _ := strings.Cut(host, ":")
 	return name
 }
 
-// Two Host lines, none, and one that is no host are refused.
-func TestHostMissingOrTwice(t *testing.T) {
+// Requests with two Host headers, without one, and with a malformed one are
+// refused.
+func TestMissingOrRepeatedHostIsRefused(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	for name, head := range map[string]string{
@@ -153,8 +154,8 @@ func TestHostMissingOrTwice(t *testing.T) {
 	}
 }
 
-// Methods and upgrades that mean something to a proxy are refused, or lose
-// their meaning.
+// Methods that a proxy would have to handle itself are refused. Upgrades other
+// than WebSocket are removed from requests or refused.
 func TestMethodsAndUpgradesRefused(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -191,7 +192,7 @@ func TestMethodsAndUpgradesRefused(t *testing.T) {
 			got := r.raw(tt.request+"\r\n", 1)
 			reached := server.take()
 			if len(got) != 1 || got[0].StatusCode != tt.want || (len(reached) == 1) != tt.reaches || len(reached) > 1 {
-				t.Fatalf("got %v with %d requests at the server; want status %d, %v", got, len(reached), tt.want, tt.reaches)
+				t.Fatalf("got %v and %d requests at the server; want status %d, %v", got, len(reached), tt.want, tt.reaches)
 			}
 			if allow := got[0].Header.Get("Allow"); tt.want == 405 && allow != allowed {
 				t.Errorf("got Allow: %q", allow)
@@ -205,14 +206,14 @@ func TestMethodsAndUpgradesRefused(t *testing.T) {
 	}
 }
 
-// CONNECT and extended CONNECT (RFC 8441) over HTTP/2 reach nobody.
-func TestConnectOverHTTP2(t *testing.T) {
+// CONNECT and extended CONNECT (RFC 8441) over HTTP/2 do not reach a server.
+func TestConnectOverHTTP2IsRefused(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	for _, tt := range []struct {
 		name   string
 		fields []string
-		want   string // status, or "" for a stream that is reset
+		want   string // status, or "" if the stream is reset
 	}{
 		{"CONNECT", []string{":method", "CONNECT", ":authority", chat + ":443"}, "405"},
 		{"CONNECT elsewhere", []string{":method", "CONNECT", ":authority", elsewhere + ":443"}, "421"},
@@ -246,10 +247,10 @@ func TestConnectOverHTTP2(t *testing.T) {
 	}
 }
 
-// What culvert answers itself is not kept, says nothing of servers, and has no
-// body for HEAD.
+// Responses of culvert's own are not cacheable, reveal nothing about servers,
+// and have no body for HEAD.
 func TestRefusalsLookAlike(t *testing.T) {
-	r := startRig(t, setting{}, nobodyAt(t))
+	r := startRig(t, setting{}, closedAddr(t))
 	for _, protocol := range protocols {
 		for _, method := range []string{"GET", "HEAD", "POST", "TRACE"} {
 			q := newRequest(t, method, "/", nil)

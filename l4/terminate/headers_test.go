@@ -47,7 +47,7 @@ func TestHeaderNamesMatch(t *testing.T) {
 	}
 }
 
-// spellings returns the ways to write a name that servers may take for it.
+// spellings returns spellings of a name that servers may treat as that name.
 func spellings(name string) []string {
 	under := strings.ReplaceAll(name, "-", "_")
 	return []string{
@@ -77,8 +77,8 @@ var kept = http.Header{
 	"Empty":              {""},
 }
 
-// startCleaner serves what a route does with a request's headers, and hands
-// them over.
+// startCleaner runs a server that cleans the headers of a request as a route
+// does, and sends them to got.
 func startCleaner(t *testing.T, strip []string) (addr string, got <-chan http.Header) {
 	t.Helper()
 	headers := make(chan http.Header, 1)
@@ -109,8 +109,8 @@ func sendRaw(t *testing.T, addr, request string) (status int) {
 	return response.StatusCode
 }
 
-// Of what clients may spoof nothing is left, however it is spelled; of the
-// rest everything is, as it was.
+// Headers that clients must not set are removed in every spelling; all others
+// are unchanged.
 func TestHeadersSpoofedInRawRequests(t *testing.T) {
 	addr, got := startCleaner(t, []string{"x-mine", "X-Group-*"})
 	for _, name := range spoofed {
@@ -133,9 +133,9 @@ func TestHeadersSpoofedInRawRequests(t *testing.T) {
 	}
 }
 
-// Those that net/http itself takes out of a request's headers, and would not
-// where they are spelled otherwise.
-func TestHeadersOfOneHop(t *testing.T) {
+// Headers that net/http interprets and removes itself, but not in other
+// spellings.
+func TestHopByHopHeadersAreRemovedInAnySpelling(t *testing.T) {
 	for _, name := range []string{"Connection", "Transfer-Encoding", "Trailer", "Proxy-Authenticate"} {
 		for _, spelling := range spellings(name) {
 			h := http.Header{spelling: {"a"}, "Cookie": {"b"}}
@@ -147,9 +147,9 @@ func TestHeadersOfOneHop(t *testing.T) {
 	}
 }
 
-// A name with a space before its colon is another one to some servers; net/http
-// refuses it, so that nothing here has to know of it.
-func TestHeadersWithSpaceInName(t *testing.T) {
+// Some servers treat a name with a space before the colon as another header.
+// net/http refuses it, so that cleanRequest need not handle it.
+func TestHeadersWithSpaceInNameAreRefused(t *testing.T) {
 	addr, _ := startCleaner(t, nil)
 	for _, line := range []string{"X-SSL-Client-Cert : a", "X SSL Client Cert: a", " X-SSL-Client-Cert: a", "X-SSL-Client-Cert\x00: a"} {
 		if status := sendRaw(t, addr, "GET / HTTP/1.1\r\nHost: a\r\n"+line+"\r\n\r\n"); status != 400 {
@@ -158,8 +158,8 @@ func TestHeadersWithSpaceInName(t *testing.T) {
 	}
 }
 
-// What Connection lists goes before anything is set, so that it cannot take
-// away what is set.
+// Headers that Connection lists are removed before any header is set, so that it
+// cannot remove those.
 func TestHeadersListedInConnection(t *testing.T) {
 	addr, got := startCleaner(t, nil)
 	sendRaw(t, addr, "GET / HTTP/1.1\r\nHost: a\r\n"+
@@ -171,7 +171,7 @@ func TestHeadersListedInConnection(t *testing.T) {
 	}
 }
 
-// A megabyte of Connection and a megabyte of headers take no minutes.
+// Cleaning a megabyte of Connection and a megabyte of headers is fast.
 func TestHeadersListedInConnectionByTheThousand(t *testing.T) {
 	h := http.Header{"Connection": {strings.Repeat("a,", 1<<19)}}
 	for i := range 100_000 {
@@ -212,7 +212,7 @@ func TestCertHeaders(t *testing.T) {
 	alice := root.newClient(t, "", withSubject(lineOf(t, emailPart("alice@corp"), utf8Part(oidCN, "Alice"))))
 	two := root.newClient(t, "", withSubject(lineOf(t, emailPart("a@b"), emailPart("c@d"))))
 	evil := root.newClient(t, "", withSubject(lineOf(t, utf8Part(oidCN, "x/emailAddress=admin@corp"))))
-	nobody := root.newClient(t, "", withSubject(lineOf(t)))
+	noSubject := root.newClient(t, "", withSubject(lineOf(t)))
 
 	tests := []struct {
 		name  string
@@ -227,7 +227,7 @@ func TestCertHeaders(t *testing.T) {
 		{"two e-mails", HeaderNames{}, two, http.Header{}, true},
 		{"two e-mails, allowed", mine, two, http.Header{"X-Pem": {HeaderPEM(two.Certificate)}, "X-Dn": {"/emailAddress=a@b/emailAddress=c@d"}}, false},
 		{"injection", HeaderNames{}, evil, http.Header{}, true},
-		{"empty subject", HeaderNames{}, nobody, http.Header{"X-Ssl-Client-Cert": {HeaderPEM(nobody.Certificate)}}, false},
+		{"empty subject", HeaderNames{}, noSubject, http.Header{"X-Ssl-Client-Cert": {HeaderPEM(noSubject.Certificate)}}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -249,9 +249,9 @@ func TestCertHeaders(t *testing.T) {
 	}
 }
 
-// The headers reach a server over HTTP/1.1 as they were set, with the
-// certificate in them, and it finds the e-mail address.
-func TestCertHeadersOnTheWay(t *testing.T) {
+// The headers reach a server over HTTP/1.1 as they were set, including the
+// certificate, and the server finds the e-mail address.
+func TestCertHeadersReachTheServer(t *testing.T) {
 	alice := newRoot(t, "root").newClient(t, "", withSubject(lineOf(t, emailPart("alice@corp"), utf8Part(oidCN, "Älice"))))
 	got := make(chan http.Header, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Header }))

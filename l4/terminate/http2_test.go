@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// http2Client speaks HTTP/2 frame by frame.
+// http2Client is an HTTP/2 client that writes single frames.
 type http2Client struct {
 	t    testing.TB
 	conn *tls.Conn
@@ -20,7 +20,7 @@ type http2Client struct {
 	fields *hpack.Decoder
 }
 
-// http2 connects and exchanges settings.
+// http2 opens a connection and exchanges settings.
 func (r *rig) http2() *http2Client {
 	r.t.Helper()
 	conn := r.dial(r.tls("h2"))
@@ -35,7 +35,8 @@ func (r *rig) http2() *http2Client {
 	return h
 }
 
-// block encodes names and values, in turn, as they stand.
+// block encodes header fields, names and values alternating, without changing
+// them.
 func block(fields ...string) []byte {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
@@ -45,7 +46,7 @@ func block(fields ...string) []byte {
 	return b.Bytes()
 }
 
-// request sends the head of a request, which is all of it if end.
+// request sends the headers of a request. end says that it has no body.
 func (h *http2Client) request(stream uint32, end bool, fields ...string) {
 	h.t.Helper()
 	err := h.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block(fields...), EndHeaders: true, EndStream: end})
@@ -54,7 +55,7 @@ func (h *http2Client) request(stream uint32, end bool, fields ...string) {
 	}
 }
 
-// status waits for the status of the response on a stream. It is "" when the
+// status waits for the status of the response on a stream. It returns "" if the
 // stream or the connection ends without one.
 func (h *http2Client) status(stream uint32) string {
 	h.t.Helper()
@@ -62,7 +63,7 @@ func (h *http2Client) status(stream uint32) string {
 		f, err := h.ReadFrame()
 		if err != nil {
 			if e := net.Error(nil); errors.As(err, &e) && e.Timeout() {
-				h.t.Fatal("no answer: ", err)
+				h.t.Fatal("no response: ", err)
 			}
 			return ""
 		}

@@ -15,7 +15,7 @@ import (
 	"culvert/balancer"
 )
 
-// pair is a connection as it is kept, and its server's end.
+// pair returns a connection that can be idle, and the server's end of it.
 func pair(t testing.TB) (*serverConn, *net.TCPConn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -32,24 +32,25 @@ func pair(t testing.TB) (*serverConn, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(); server.Close() })
-	_ = server.SetDeadline(time.Now().Add(patience))
+	_ = server.SetDeadline(time.Now().Add(testTimeout))
 	limits := Limits{}.withDefaults()
 	return newServerConn(conn, &limits), server.(*net.TCPConn)
 }
 
-// isClosed reports whether the other end of a connection is closed. It waits
-// that long for it, whatever else comes.
+// isClosed reports whether the other end of a connection is closed. It waits up
+// to wait, and ignores data.
 func isClosed(conn net.Conn, wait time.Duration) bool {
 	_ = conn.SetReadDeadline(time.Now().Add(wait))
 	_, err := io.Copy(io.Discard, conn)
 	return !timedOut(err)
 }
 
-// moment is for what must not happen.
-const moment = 20 * time.Millisecond
+// quietTime is how long to watch for something that must not happen.
+const quietTime = 20 * time.Millisecond
 
-// The connection that was used last is taken first, and each only once.
-func TestTakeLastFirst(t *testing.T) {
+// The most recently used connection is taken first, and each connection only
+// once.
+func TestTakeReturnsTheMostRecentlyUsed(t *testing.T) {
 	var k idleConns
 	defer k.close()
 	one, _ := pair(t)
@@ -58,20 +59,20 @@ func TestTakeLastFirst(t *testing.T) {
 	k.put(key, one)
 	k.put(key, two)
 	if got := k.take(other); got != nil {
-		t.Error("a connection to another server is taken")
+		t.Error("took a connection to another server")
 	}
 	for i, want := range []*serverConn{two, one, nil, nil} {
 		if got := k.take(key); got != want {
-			t.Errorf("%d: another connection is taken", i)
+			t.Errorf("%d: took another connection", i)
 		}
 	}
 	if k.n != 0 || len(k.free) != 0 {
-		t.Errorf("%d connections are left, of %d servers", k.n, len(k.free))
+		t.Errorf("%d connections to %d servers are left", k.n, len(k.free))
 	}
 }
 
-// A connection that its server has ended or spoken on, or that has waited too
-// long, is neither taken nor kept.
+// A connection that the server has closed or sent bytes on, or that has been
+// idle for too long, is closed by take and by a sweep.
 func TestUnfitConnectionsAreClosed(t *testing.T) {
 	old := time.Now().Add(-maxIdleTime)
 	for _, tt := range []struct {
@@ -79,12 +80,12 @@ func TestUnfitConnectionsAreClosed(t *testing.T) {
 		change func(c *serverConn, server *net.TCPConn)
 		fit    bool
 	}{
-		{"nothing happens", func(*serverConn, *net.TCPConn) {}, true},
-		{"kept long, but not too long", func(c *serverConn, _ *net.TCPConn) { c.since = old.Add(patience) }, true},
-		{"kept too long", func(c *serverConn, _ *net.TCPConn) { c.since = old }, false},
+		{"unchanged", func(*serverConn, *net.TCPConn) {}, true},
+		{"idle for long, but not too long", func(c *serverConn, _ *net.TCPConn) { c.since = old.Add(testTimeout) }, true},
+		{"idle for too long", func(c *serverConn, _ *net.TCPConn) { c.since = old }, false},
 		{"the server ends", func(_ *serverConn, s *net.TCPConn) { _ = s.CloseWrite() }, false},
 		{"the server speaks", func(_ *serverConn, s *net.TCPConn) { _, _ = io.WriteString(s, "H") }, false},
-		{"it is closed", func(c *serverConn, _ *net.TCPConn) { c.abort() }, false},
+		{"closed at our end", func(c *serverConn, _ *net.TCPConn) { c.abort() }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			key := connKey{server: "a"}
@@ -100,13 +101,13 @@ func TestUnfitConnectionsAreClosed(t *testing.T) {
 						t.Errorf("taken: %v, want %v", got == c, tt.fit)
 					}
 				} else if k.prune(); (k.n == 1) != tt.fit || (len(k.free) == 1) != tt.fit {
-					t.Errorf("%d are kept after a sweep", k.n)
+					t.Errorf("%d are idle after a sweep", k.n)
 				}
 				if tt.fit {
-					if isClosed(server, moment) {
+					if isClosed(server, quietTime) {
 						t.Errorf("%s: the connection is closed", name)
 					}
-				} else if !isClosed(server, patience) {
+				} else if !isClosed(server, testTimeout) {
 					t.Errorf("%s: the connection stays open", name)
 				}
 			}
@@ -114,15 +115,15 @@ func TestUnfitConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-// Sweeps come while there is something to sweep, and then no more.
+// Sweeps run as long as there are idle connections.
 func TestSweeps(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // mostly waiting
 	var k idleConns
 	defer k.close()
 	c, server := pair(t)
 	k.put(connKey{}, c)
-	_ = server.CloseWrite() // nobody takes the connection, and all the same
-	if !isClosed(server, patience) {
+	_ = server.CloseWrite() // no caller takes the connection, so only a sweep notices
+	if !isClosed(server, testTimeout) {
 		t.Error("the connection stays open")
 	}
 	eventually(t, "the sweeps end", func() bool {
@@ -135,17 +136,17 @@ func TestSweeps(t *testing.T) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.sweep == nil {
-		t.Error("there is no sweep for the next connection")
+		t.Error("no sweep is scheduled for the next connection")
 	}
 }
 
-// What is kept is bounded, for a server and in all, where the latest has a
-// place.
-func TestKeptConnectionsAreBounded(t *testing.T) {
+// Idle connections are bounded per server and in total. At the total bound the
+// newest one replaces another.
+func TestIdleConnectionsAreBounded(t *testing.T) {
 	var k idleConns
 	defer k.close()
 	put := func(server string) (other net.Conn) {
-		conn, other := net.Pipe() // a thousand sockets are many
+		conn, other := net.Pipe() // cheaper than a thousand sockets
 		k.put(connKey{server: server}, newServerConn(conn, nil))
 		return other
 	}
@@ -155,26 +156,26 @@ func TestKeptConnectionsAreBounded(t *testing.T) {
 		}
 	}
 	fill("0")
-	if !isClosed(put("0"), patience) || k.n != maxIdlePerServer {
-		t.Errorf("%d connections to one server are kept", k.n)
+	if !isClosed(put("0"), testTimeout) || k.n != maxIdlePerServer {
+		t.Errorf("%d connections to one server are idle", k.n)
 	}
 	for i := 1; i*maxIdlePerServer < maxIdle; i++ {
 		fill(fmt.Sprint(i))
 	}
-	if isClosed(put("another"), moment) || k.n != maxIdle {
-		t.Errorf("%d connections are kept in all, or not the latest", k.n)
+	if isClosed(put("another"), quietTime) || k.n != maxIdle {
+		t.Errorf("%d connections are idle in total, or the newest is not among them", k.n)
 	}
 	k.take(connKey{server: "another"}).abort()
-	if isClosed(put("another"), moment) || k.n != maxIdle {
-		t.Errorf("%d connections are kept after one was taken", k.n)
+	if isClosed(put("another"), quietTime) || k.n != maxIdle {
+		t.Errorf("%d connections are idle after one was taken", k.n)
 	}
 }
 
-// A Server that is retired closes the connections that wait, at once, and the
-// others when their requests are over.
-func TestRetireClosesKeptConnections(t *testing.T) {
+// Retire closes idle connections at once, and the others when their requests
+// have ended.
+func TestRetireClosesIdleConnections(t *testing.T) {
 	arrived, finish := make(chan bool, 1), make(chan bool)
-	server := startTurns(t, false, func(x *turn) bool {
+	server := startScripted(t, false, func(x *scriptedRequest) bool {
 		if x.URL.Path == "/slow" {
 			arrived <- true
 			<-finish
@@ -194,25 +195,25 @@ func TestRetireClosesKeptConnections(t *testing.T) {
 		slow <- res.StatusCode
 		res.Body.Close()
 	}()
-	within(t, "a request is under way", arrived)
+	within(t, "a request has reached the server", arrived)
 	r.get("HTTP/1.1", "/")
 	if n := server.open.Load(); n != 2 {
 		t.Fatalf("%d connections are open, want 2", n)
 	}
 	r.Retire()
-	eventually(t, "the connection that waits is closed", func() bool { return server.open.Load() == 1 })
+	eventually(t, "the idle connection is closed", func() bool { return server.open.Load() == 1 })
 	close(finish)
 	if got := within(t, "the request finishes", slow); got != 200 {
 		t.Errorf("got %d, want 200", got)
 	}
-	eventually(t, "the other one is closed", func() bool { return server.open.Load() == 0 })
+	eventually(t, "the other connection is closed", func() bool { return server.open.Load() == 0 })
 	r.get("HTTP/1.1", "/late")
-	eventually(t, "a late one is closed too", func() bool { return server.open.Load() == 0 })
+	eventually(t, "a connection that is put later is closed", func() bool { return server.open.Load() == 0 })
 }
 
-// Requests share connections only when server, TLS and its name are the same,
-// and the client where the server is told of it.
-func TestKeys(t *testing.T) {
+// Requests share connections only if server, TLS and the verified name are the
+// same, and also the client if the server is told its address.
+func TestRequestsShareConnectionsOfTheSameKey(t *testing.T) {
 	server := func(name, addr string) *balancer.Server {
 		return newPool(t, func(c *balancer.Config) { c.Servers = []balancer.ServerConfig{{Name: name, Address: addr}} }).Servers()[0]
 	}
@@ -230,34 +231,34 @@ func TestKeys(t *testing.T) {
 		same bool
 	}{
 		{"two clients", attempt{plain, servers[0], one}, attempt{plain, servers[0], two}, true},
-		{"two clients, told", attempt{told, servers[0], one}, attempt{told, servers[0], two}, false},
-		{"one client, told", attempt{told, servers[0], one}, attempt{told, servers[0], one}, true},
-		{"one client's next connection, told", attempt{told, servers[0], one}, attempt{told, servers[0], reconnected}, false},
-		{"told, and not", attempt{told, servers[0], one}, attempt{plain, servers[0], one}, false},
+		{"two clients, server told", attempt{told, servers[0], one}, attempt{told, servers[0], two}, false},
+		{"one client, server told", attempt{told, servers[0], one}, attempt{told, servers[0], one}, true},
+		{"one client's next connection, server told", attempt{told, servers[0], one}, attempt{told, servers[0], reconnected}, false},
+		{"server told, and not told", attempt{told, servers[0], one}, attempt{plain, servers[0], one}, false},
 		{"another name at the address", attempt{plain, servers[0], one}, attempt{plain, servers[1], one}, false},
 		{"another address", attempt{plain, servers[0], one}, attempt{plain, servers[2], one}, false},
-		{"a name that does not matter", attempt{plain, servers[0], one}, attempt{plain, servers[0], renamed}, true},
+		{"a name that is not verified", attempt{plain, servers[0], one}, attempt{plain, servers[0], renamed}, true},
 		{"TLS, and not", attempt{&Upstream{TLS: fixed}, servers[0], one}, attempt{plain, servers[0], one}, false},
 		{"a fixed name", attempt{&Upstream{TLS: fixed}, servers[0], one}, attempt{&Upstream{TLS: fixed}, servers[0], renamed}, true},
 		{"the client's name", attempt{&Upstream{TLS: asked}, servers[0], one}, attempt{&Upstream{TLS: asked}, servers[0], renamed}, false},
 		{"the client's name, two clients", attempt{&Upstream{TLS: asked}, servers[0], one}, attempt{&Upstream{TLS: asked}, servers[0], two}, true},
 	} {
 		if got := tt.a.key() == tt.b.key(); got != tt.same {
-			t.Errorf("%s: the same: %v, want %v", tt.name, got, tt.same)
+			t.Errorf("%s: same key: %v, want %v", tt.name, got, tt.same)
 		}
 	}
 }
 
-// A connection that its server has closed is not used again, not even for what
-// may not be repeated.
+// A connection that its server has closed is not reused, so that requests that
+// must not be repeated do not fail.
 func TestClosedConnectionIsNotUsedAgain(t *testing.T) {
-	raw := func(x *turn) *net.TCPConn { return x.tcp }
-	for name, end := range map[string]func(x *turn){
-		"closes":  func(x *turn) { _ = raw(x).Close() },
-		"resets":  func(x *turn) { _ = raw(x).SetLinger(0); _ = raw(x).Close() },
-		"ends":    func(x *turn) { _ = raw(x).CloseWrite() },
-		"says so": func(x *turn) { _ = x.conn.(interface{ CloseWrite() error }).CloseWrite() },
-		"says sorry": func(x *turn) {
+	raw := func(x *scriptedRequest) *net.TCPConn { return x.tcp }
+	for name, end := range map[string]func(x *scriptedRequest){
+		"closes":                   func(x *scriptedRequest) { _ = raw(x).Close() },
+		"resets":                   func(x *scriptedRequest) { _ = raw(x).SetLinger(0); _ = raw(x).Close() },
+		"ends":                     func(x *scriptedRequest) { _ = raw(x).CloseWrite() },
+		"with close_notify or FIN": func(x *scriptedRequest) { _ = x.conn.(interface{ CloseWrite() error }).CloseWrite() },
+		"sends a 408 and closes": func(x *scriptedRequest) {
 			_, _ = io.WriteString(x.conn, "HTTP/1.1 408 Request Timeout\r\n\r\n")
 			_ = raw(x).Close()
 		},
@@ -266,7 +267,7 @@ func TestClosedConnectionIsNotUsedAgain(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, TLS %v", name, secure), func(t *testing.T) {
 				ended := make(chan bool, 1)
 				var posts atomic.Int64
-				server := startTurns(t, secure, func(x *turn) bool {
+				server := startScripted(t, secure, func(x *scriptedRequest) bool {
 					if x.Method == "POST" {
 						posts.Add(1)
 					}
@@ -284,7 +285,7 @@ func TestClosedConnectionIsNotUsedAgain(t *testing.T) {
 					if got := r.do(client, q); got.StatusCode != 200 || got.Header.Get("X-Path") != q.URL.Path {
 						t.Fatalf("got %s, %v", got.Status, got.Header)
 					}
-					within(t, "the server ends it", ended)
+					within(t, "the server closes the connection", ended)
 				}
 				got := r.do(client, newRequest(t, http.MethodPost, "/", strings.NewReader("hello")))
 				if got.StatusCode != 200 || posts.Load() != 1 || server.conns.Load() != 4 {
@@ -295,9 +296,9 @@ func TestClosedConnectionIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-// Connections that nobody may use any more, those of clients that have left,
-// do not keep others from being kept.
-func TestLatestConnectionsAreKept(t *testing.T) {
+// Connections that cannot be reused any more, because their clients have left,
+// do not take the place of usable ones.
+func TestNewestConnectionsStayIdle(t *testing.T) {
 	var k idleConns
 	defer k.close()
 	for i := range maxIdle + 1 {
@@ -306,14 +307,14 @@ func TestLatestConnectionsAreKept(t *testing.T) {
 		key := connKey{server: string(rune(i))}
 		k.put(key, c)
 		if k.take(key) != c {
-			t.Fatalf("connection %d is not kept", i)
+			t.Fatalf("connection %d is not idle", i)
 		}
 		k.put(key, c)
 	}
 }
 
-// What was taken is not held on to.
-func TestTakenConnectionIsForgotten(t *testing.T) {
+// A connection that was taken can be collected as garbage.
+func TestTakenConnectionIsNotReferenced(t *testing.T) {
 	var k idleConns
 	defer k.close()
 	for range 2 {
@@ -322,6 +323,6 @@ func TestTakenConnectionIsForgotten(t *testing.T) {
 	}
 	k.take(connKey{})
 	if list := k.free[connKey{}]; list[:2][1] != nil {
-		t.Error("it is still there")
+		t.Error("it is still referenced")
 	}
 }

@@ -18,18 +18,18 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// useless is how many records in a row that bring nothing crypto/tls ignores.
+// useless is how many consecutive records without effect crypto/tls ignores.
 const useless = 16
 
-// flooding is a record that a client sends again and again, and how often it
-// may.
+// flooding is a record that a client repeats, and how often crypto/tls accepts
+// it.
 type flooding struct {
 	name    string
 	version uint16
 	typ     byte
 	payload []byte
-	most    int
-	plain   bool // sent without protection
+	max     int
+	plain   bool // sent without encryption
 }
 
 var floodings = []flooding{
@@ -52,7 +52,7 @@ var floodings = []flooding{
 	{"unknown record", tls.VersionTLS12, unknownRecord, []byte("hello"), 0, false},
 }
 
-// append appends n of the records to b, as c sends them.
+// append appends the record n times to b, as c would send it.
 func (f *flooding) append(b []byte, c *recordClient, n int) []byte {
 	for range n {
 		if f.plain {
@@ -66,14 +66,14 @@ func (f *flooding) append(b []byte, c *recordClient, n int) []byte {
 
 const getAndClose = "GET /a HTTP/1.1\r\nHost: " + chat + "\r\nConnection: close\r\n\r\n"
 
-// Records that bring nothing are ignored sixteen times, what is wrong never,
-// and the next one ends the connection.
-func TestUselessRecords(t *testing.T) {
+// Sixteen consecutive records without effect are ignored, and the next one ends
+// the connection. An invalid record ends it at once.
+func TestUselessRecordsAreLimited(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	for _, f := range floodings {
 		t.Run(tls.VersionName(f.version)+", "+f.name, func(t *testing.T) {
-			for n, want := range map[int]int{f.most: 1, f.most + 1: 0} {
+			for n, want := range map[int]int{f.max: 1, f.max + 1: 0} {
 				server.take()
 				c := r.records(f.version, "http/1.1")
 				_, _ = c.tcp.Write(c.seal(f.append(nil, c, n), dataRecord, []byte(getAndClose)))
@@ -86,17 +86,17 @@ func TestUselessRecords(t *testing.T) {
 	}
 }
 
-// place is where a connection may be when it is flooded.
+// place is a state of a connection in which it is flooded.
 type place struct {
 	start func(t *testing.T) *rig
-	enter func(t *testing.T, r *rig) *recordClient // returns when the server is there
-	echo  bool                                     // enter has had an answer
+	enter func(t *testing.T, r *rig) *recordClient // returns when the server has reached the state
+	echo  bool                                     // enter has received a response
 }
 
 func ordinary(t *testing.T) *rig { return startRig(t, setting{}, startRecorder(t, nil).addr) }
 
-// havingSent enters where a client has sent some of HTTP/1.1.
-func havingSent(text string) func(t *testing.T, r *rig) *recordClient {
+// afterSending returns an enter after which the client has sent part of HTTP/1.1.
+func afterSending(text string) func(t *testing.T, r *rig) *recordClient {
 	return func(t *testing.T, r *rig) *recordClient {
 		c := r.records(tls.VersionTLS13, "http/1.1")
 		_, _ = io.WriteString(c, text)
@@ -104,18 +104,18 @@ func havingSent(text string) func(t *testing.T, r *rig) *recordClient {
 	}
 }
 
-// havingAsked enters where a server is asked.
-func havingAsked(text string) func(t *testing.T, r *rig) *recordClient {
+// afterAsking returns an enter after which a server is working on a request.
+func afterAsking(text string) func(t *testing.T, r *rig) *recordClient {
 	return func(t *testing.T, r *rig) *recordClient {
 		before := r.pool.Servers()[0].Active()
-		c := havingSent(text)(t, r)
-		eventually(t, "the server is asked", func() bool { return r.pool.Servers()[0].Active() > before })
+		c := afterSending(text)(t, r)
+		eventually(t, "the server has the request", func() bool { return r.pool.Servers()[0].Active() > before })
 		return c
 	}
 }
 
-// havingHeard enters where what a client sends comes back.
-func havingHeard(text string, protocols ...string) func(t *testing.T, r *rig) *recordClient {
+// afterEcho returns an enter after which the server echoes what is sent.
+func afterEcho(text string, protocols ...string) func(t *testing.T, r *rig) *recordClient {
 	return func(t *testing.T, r *rig) *recordClient {
 		c := r.records(tls.VersionTLS13, protocols...)
 		_, _ = io.WriteString(c, text+"hello")
@@ -130,14 +130,14 @@ func havingHeard(text string, protocols ...string) func(t *testing.T, r *rig) *r
 }
 
 var places = map[string]place{
-	"no request": {start: ordinary, enter: havingSent("")},
-	"headers":    {start: ordinary, enter: havingSent(getAndClose[:20])},
-	"a body":     {start: ordinary, enter: havingAsked("POST / HTTP/1.1\r\nHost: " + chat + "\r\nContent-Length: 100000\r\n\r\nhello")},
+	"no request": {start: ordinary, enter: afterSending("")},
+	"headers":    {start: ordinary, enter: afterSending(getAndClose[:20])},
+	"a body":     {start: ordinary, enter: afterAsking("POST / HTTP/1.1\r\nHost: " + chat + "\r\nContent-Length: 100000\r\n\r\nhello")},
 	"a request under way": {
 		start: func(t *testing.T) *rig {
 			return startRig(t, setting{}, startScript(t, func(_ net.Conn, q *bufio.Reader) { _, _ = io.Copy(io.Discard, q) }))
 		},
-		enter: havingAsked(getAndClose),
+		enter: afterAsking(getAndClose),
 	},
 	"HTTP/2": {start: ordinary, enter: func(t *testing.T, r *rig) *recordClient {
 		c := r.records(tls.VersionTLS13, "h2")
@@ -147,11 +147,11 @@ var places = map[string]place{
 	}},
 	"a WebSocket": {
 		start: func(t *testing.T) *rig { return startRig(t, setting{}, speaking(t, echo)) },
-		enter: havingHeard(handshake(socketPath), "http/1.1"), echo: true,
+		enter: afterEcho(handshake(socketPath), "http/1.1"), echo: true,
 	},
 	"raw": {
 		start: func(t *testing.T) *rig { return startRig(t, setting{Config: Config{Raw: true}}, startScript(t, echo)) },
-		enter: havingHeard(""), echo: true,
+		enter: afterEcho(""), echo: true,
 	},
 }
 
@@ -167,9 +167,9 @@ func (p *place) served(t *testing.T, r *rig) {
 	}
 }
 
-// Floods of records that bring nothing end the connection wherever it is, and
-// nothing stays taken.
-func TestUselessRecordsEverywhere(t *testing.T) {
+// A flood of records without effect ends the connection in every state, and no
+// resources stay in use.
+func TestUselessRecordsEndTheConnectionInAnyState(t *testing.T) {
 	for name, place := range places {
 		for _, f := range floodings[:3] {
 			t.Run(name+", "+f.name, func(t *testing.T) {
@@ -177,20 +177,20 @@ func TestUselessRecordsEverywhere(t *testing.T) {
 				c := place.enter(t, r)
 				_, _ = c.tcp.Write(f.append(nil, c, useless+1))
 				ends(t, c)
-				eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+				eventually(t, "the connection is closed", func() bool { return r.connected() == 0 })
 			})
 		}
 	}
 }
 
-// connected is how many clients have a connection.
+// connected returns how many connections of clients are open.
 func (r *rig) connected() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.conns)
 }
 
-// A client that changes its keys before each byte of its request is served.
+// A client that updates its keys before each byte of its request is served.
 func TestKeyUpdatesOfAnHonestClient(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -207,20 +207,20 @@ func TestKeyUpdatesOfAnHonestClient(t *testing.T) {
 	}
 }
 
-// useful is what an attacker sends between KeyUpdates, so that these are never
-// too many in a row.
+// useful is what an attacker sends between KeyUpdates, so that there are never
+// too many consecutive ones.
 var useful = map[string]string{
 	"headers": "a", "a body": "a", "HTTP/2": "\x00\x00\x08\x06\x00\x00\x00\x00\x00abcdefgh", "a WebSocket": "a", "raw": "a",
 }
 
-// round sends as many of the records as may be, and something useful.
+// round sends as many of the records as are accepted, and then useful.
 func (f *flooding) round(c *recordClient, useful string) error {
-	_, err := c.tcp.Write(c.seal(f.append(nil, c, f.most), dataRecord, []byte(useful)))
+	_, err := c.tcp.Write(c.seal(f.append(nil, c, f.max), dataRecord, []byte(useful)))
 	return err
 }
 
-// KeyUpdates between bytes that are of use go on for as long as those; others
-// are served meanwhile, and memory is as it was.
+// KeyUpdates between useful bytes are accepted as long as those are; other
+// clients are served meanwhile, and memory returns to its previous level.
 func TestKeyUpdatesBetweenBytes(t *testing.T) {
 	rounds := 1000
 	if raced() {
@@ -240,31 +240,31 @@ func TestKeyUpdatesBetweenBytes(t *testing.T) {
 					}
 				}
 				place.served(t, r)
-				eventually(t, "memory is as it was", func() bool { return inUse() < before+4<<20 })
+				eventually(t, "memory is back at its previous level", func() bool { return inUse() < before+4<<20 })
 				_ = c.tcp.Close()
-				eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+				eventually(t, "the connection is closed", func() bool { return r.connected() == 0 })
 			})
 		}
 	}
 }
 
-// KeyUpdates get nobody more time for a request's headers.
-func TestKeyUpdatesGetNoTime(t *testing.T) {
-	t.Parallel() // it mostly waits
+// KeyUpdates do not extend the time for the headers of a request.
+func TestKeyUpdatesDoNotExtendHeaderTimeout(t *testing.T) {
+	t.Parallel() // mostly waiting
 	for _, f := range floodings[:2] {
 		t.Run(f.name, func(t *testing.T) {
-			r := startRig(t, setting{Config: Config{Limits: Limits{HeaderTimeout: brief, MaxHeader: 1 << 30}}}, startRecorder(t, nil).addr)
+			r := startRig(t, setting{Config: Config{Limits: Limits{HeaderTimeout: shortTimeout, MaxHeader: 1 << 30}}}, startRecorder(t, nil).addr)
 			c := places["headers"].enter(t, r)
 			go func() { _, _ = io.Copy(io.Discard, c.tcp) }() // ends with the connection
 			for f.round(c, "a") == nil {
 			}
-			eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+			eventually(t, "the connection is closed", func() bool { return r.connected() == 0 })
 		})
 	}
 }
 
-// What is wrong in a handshake, or brings it no further, ends it, and no place
-// at the gate is taken.
+// Invalid and useless records end a handshake, and no slot of the limiter stays
+// held.
 func TestUselessRecordsInTheHandshake(t *testing.T) {
 	l := NewHandshakeLimiter(1)
 	r := startRig(t, setting{Config: Config{Handshakes: l}}, startRecorder(t, nil).addr)
@@ -292,7 +292,7 @@ func TestUselessRecordsInTheHandshake(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(testTimeout))
 			_, _ = io.WriteString(c, tt.first+tt.then)
 			if got := r.get("HTTP/1.1", "/"); got.StatusCode != 200 {
 				t.Errorf("another client got %s", got.Status)
@@ -303,13 +303,13 @@ func TestUselessRecordsInTheHandshake(t *testing.T) {
 			if !tt.refused {
 				_ = c.Close()
 			}
-			eventually(t, "it is refused", func() bool { return len(r.refusals()) == before+1 })
+			eventually(t, "the handshake is refused", func() bool { return len(r.refusals()) == before+1 })
 			eventually(t, "all slots of the limiter are free", func() bool { return l.idle(1) })
 		})
 	}
 }
 
-// openssl's renegotiation ends the connection, and its KeyUpdate does not.
+// A renegotiation by openssl ends the connection, a KeyUpdate does not.
 func TestRenegotiationWithOpenSSL(t *testing.T) {
 	program.Need(t, "openssl")
 	server := startRecorder(t, nil)
@@ -323,7 +323,7 @@ func TestRenegotiationWithOpenSSL(t *testing.T) {
 		{"-tls1_3", "K", "KEYUPDATE", 1},
 	} {
 		t.Run(tt.version+" "+tt.command, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "openssl", "s_client", "-connect", r.addr, "-servername", chat, tt.version)
 			out := &transcript{}
@@ -336,7 +336,7 @@ func TestRenegotiationWithOpenSSL(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _ = io.WriteString(in, tt.command+"\n")
-			eventually(t, "it says "+tt.done, func() bool { return strings.Contains(out.String(), tt.done) })
+			eventually(t, "openssl prints "+tt.done, func() bool { return strings.Contains(out.String(), tt.done) })
 			_, _ = io.WriteString(in, getAndClose)
 			_ = cmd.Wait()
 			if got := strings.Count(out.String(), " 200 OK"); got != tt.want || len(server.take()) != tt.want || ctx.Err() != nil {
@@ -346,7 +346,7 @@ func TestRenegotiationWithOpenSSL(t *testing.T) {
 	}
 }
 
-// transcript is what a program says.
+// transcript collects the output of a program.
 type transcript struct {
 	mu  sync.Mutex
 	all bytes.Buffer
@@ -364,20 +364,20 @@ func (o *transcript) String() string {
 	return o.all.String()
 }
 
-// A client that reads none of the answers to its KeyUpdates has as long for
-// its headers as others, and the time of a write.
+// A client that reads no response to its KeyUpdates has the header timeout, and
+// in addition at most the timeout of one write.
 func TestKeyUpdatesUnread(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // mostly waiting
 	f := floodings[1]
 	for _, name := range []string{"headers", "HTTP/2"} {
 		t.Run(name, func(t *testing.T) {
 			limits := Limits{HeaderTimeout: 4 * time.Second, BodyTimeout: time.Second, IdleTimeout: 4 * time.Second, MaxHeader: 1 << 30}
 			r := startRig(t, setting{Config: Config{Limits: limits}}, startRecorder(t, nil).addr)
 			c := places[name].enter(t, r)
-			for f.round(c, useful[name]) == nil { // until the server is stuck
-				_ = c.tcp.SetWriteDeadline(time.Now().Add(brief))
+			for f.round(c, useful[name]) == nil { // until the server's write blocks
+				_ = c.tcp.SetWriteDeadline(time.Now().Add(shortTimeout))
 			}
-			eventually(t, "it is closed", func() bool { return r.connected() == 0 })
+			eventually(t, "the connection is closed", func() bool { return r.connected() == 0 })
 		})
 	}
 }

@@ -118,7 +118,7 @@ func (r *rig) stopHalfway(n int) {
 			continue
 		}
 		_, _ = c.Write(hello)
-		_ = c.SetReadDeadline(time.Now().Add(patience))
+		_ = c.SetReadDeadline(time.Now().Add(testTimeout))
 		if _, err := c.Read(make([]byte, 1)); err != nil {
 			r.t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func (r *rig) stopHalfway(n int) {
 // others.
 func TestWaitingHandshakeHoldsNoSlot(t *testing.T) {
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Handshakes: NewHandshakeLimiter(1)}, handshake: 10 * patience}, server.addr)
+	r := startRig(t, setting{Config: Config{Handshakes: NewHandshakeLimiter(1)}, handshake: 10 * testTimeout}, server.addr)
 	r.stopHalfway(100)
 	var others sync.WaitGroup
 	for range 10 {
@@ -147,7 +147,7 @@ func TestWaitingHandshakeHoldsNoSlot(t *testing.T) {
 
 func TestDeadlineEndsWaitingHandshakesAndFreesTheirSlots(t *testing.T) {
 	l := NewHandshakeLimiter(1)
-	r := startRig(t, setting{Config: Config{Handshakes: l}, handshake: time.Second}, nobodyAt(t))
+	r := startRig(t, setting{Config: Config{Handshakes: l}, handshake: time.Second}, closedAddr(t))
 	r.stopHalfway(20)
 	eventually(t, "all handshakes are refused", func() bool { return len(r.refusals()) == 20 })
 	for _, err := range r.refusals() {
@@ -163,7 +163,7 @@ func TestDeadlineEndsWaitingHandshakesAndFreesTheirSlots(t *testing.T) {
 // A handshake that got no slot before its deadline must not release one.
 func TestHandshakeWithoutSlotIsRefusedAtItsDeadline(t *testing.T) {
 	l := NewHandshakeLimiter(1)
-	r := startRig(t, setting{Config: Config{Handshakes: l}, handshake: brief}, nobodyAt(t))
+	r := startRig(t, setting{Config: Config{Handshakes: l}, handshake: shortTimeout}, closedAddr(t))
 	if err := l.acquire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestHandshakeWithoutSlotIsRefusedAtItsDeadline(t *testing.T) {
 }
 
 func TestHandshakeWithoutDeadlineHasHeaderTimeout(t *testing.T) {
-	s := New(Config{Limits: Limits{HeaderTimeout: brief}})
+	s := New(Config{Limits: Limits{HeaderTimeout: shortTimeout}})
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	r := &rig{}
@@ -235,7 +235,7 @@ func TestHelloInPiecesIsAccepted(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(testTimeout))
 			conn := tls.Client(&inPieces{Conn: c, piece: piece}, r.tls("http/1.1"))
 			if err := conn.Handshake(); err != nil {
 				t.Fatal(err)

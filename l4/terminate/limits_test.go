@@ -17,10 +17,10 @@ import (
 	"culvert/balancer"
 )
 
-// brief is a limit that a test waits for. The other limits are long.
-const brief = 300 * time.Millisecond
+// shortTimeout is a limit that a test waits for. The other limits are long.
+const shortTimeout = 300 * time.Millisecond
 
-// ends waits until the server closes a connection, and returns what came.
+// ends waits until the server closes a connection, and returns what it sent.
 func ends(t *testing.T, conn io.Reader) string {
 	t.Helper()
 	b, err := io.ReadAll(conn)
@@ -30,20 +30,20 @@ func ends(t *testing.T, conn io.Reader) string {
 	return string(b)
 }
 
-// Clients that take their time with headers are closed, in the first request
-// and in the next, and so are those that ask for nothing.
-func TestSlowHeaders(t *testing.T) {
-	t.Parallel() // it mostly waits
+// The connection is closed if a client is slow to send the headers of its first
+// or next request, or sends nothing at all.
+func TestSlowHeadersEndTheConnection(t *testing.T) {
+	t.Parallel() // mostly waiting
 	server := startRecorder(t, nil)
 	whole := "GET /a HTTP/1.1\r\nHost: " + chat + "\r\n\r\n"
 	for _, tt := range []struct {
 		name, sent string
 		limits     Limits
 	}{
-		{"nothing", "", Limits{HeaderTimeout: brief}},
-		{"half of the first", whole[:20], Limits{HeaderTimeout: brief}},
-		{"half of the second", whole + whole[:20], Limits{HeaderTimeout: brief}},
-		{"no second", whole, Limits{IdleTimeout: brief}},
+		{"nothing", "", Limits{HeaderTimeout: shortTimeout}},
+		{"half of the first", whole[:20], Limits{HeaderTimeout: shortTimeout}},
+		{"half of the second", whole + whole[:20], Limits{HeaderTimeout: shortTimeout}},
+		{"no second", whole, Limits{IdleTimeout: shortTimeout}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := startRig(t, setting{Config: Config{Limits: tt.limits}}, server.addr)
@@ -51,27 +51,27 @@ func TestSlowHeaders(t *testing.T) {
 			_, _ = io.WriteString(conn, tt.sent)
 			got := ends(t, conn)
 			if n := len(server.take()); n != strings.Count(tt.sent, whole) || strings.Count(got, " 200 OK") != n {
-				t.Errorf("%d requests reached the server, got %q", n, got)
+				t.Errorf("%d requests reached the server, the client got %q", n, got)
 			}
 		})
 	}
 	t.Run("HTTP/2", func(t *testing.T) {
-		r := startRig(t, setting{Config: Config{Limits: Limits{IdleTimeout: brief}}}, server.addr)
+		r := startRig(t, setting{Config: Config{Limits: Limits{IdleTimeout: shortTimeout}}}, server.addr)
 		h := r.http2()
-		_ = h.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(":method", "GET")}) // and no CONTINUATION
+		_ = h.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block(":method", "GET")}) // without the CONTINUATION that should follow
 		ends(t, h.conn)
 	})
 }
 
-// A client that stops in the middle of a body is told so and closed, whether
-// the server or nobody waits for it.
-func TestSlowBodies(t *testing.T) {
+// A client that stops in the middle of a body gets status 408 and is closed,
+// whether a server waits for the body or not.
+func TestStalledBodiesGetStatus408(t *testing.T) {
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: brief}}}, server.addr)
+	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: shortTimeout}}}, server.addr)
 	for _, tt := range []struct{ name, host, body, want, refused string }{
 		{"length", chat, "Content-Length: 10\r\n\r\nhello", "408", "slow_body"},
 		{"chunked", chat, "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "408", "slow_body"},
-		{"nothing of it", chat, "Content-Length: 10\r\n\r\n", "408", "slow_body"},
+		{"no byte of the body", chat, "Content-Length: 10\r\n\r\n", "408", "slow_body"},
 		{"Expect", chat, "Expect: 100-continue\r\nContent-Length: 10\r\n\r\n", "408", "slow_body"},
 		{"refused", elsewhere, "Content-Length: 10\r\n\r\nhello", "421", "misdirected"},
 		{"refused, chunked", elsewhere, "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "421", "misdirected"},
@@ -102,24 +102,24 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
-// A client that sends a byte of its body now and then, each in time, is closed
-// when it has made the server wait too long in all; one that is quick enough
-// is not.
-func TestDrippingBodies(t *testing.T) {
-	t.Parallel() // it mostly waits
+// A client that sends single bytes of its body, each in time, is closed when the
+// total waiting time exceeds what the minimum rate allows. One above the minimum
+// rate is not.
+func TestBodiesBelowTheMinimumRate(t *testing.T) {
+	t.Parallel() // mostly waiting
 	server := startRecorder(t, nil)
 	for name, tt := range map[string]struct {
 		rate int64
 		want string
 	}{"too slow": {1000, "408"}, "quick enough": {1, "200"}} {
-		r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: brief, MinBodyRate: tt.rate}}}, server.addr)
+		r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: shortTimeout, MinBodyRate: tt.rate}}}, server.addr)
 		conn := r.dial(r.tls("http/1.1"))
 		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close\r\nContent-Length: 20\r\n\r\n")
 		for range 20 {
 			if _, err := io.WriteString(conn, "x"); err != nil {
 				break
 			}
-			time.Sleep(brief / 10) // what the client takes
+			time.Sleep(shortTimeout / 10) // the pace of the client
 		}
 		if got := ends(t, conn); !strings.Contains(got, "HTTP/1.1 "+tt.want) {
 			t.Errorf("%s: got %q, want %s", name, got, tt.want)
@@ -127,28 +127,27 @@ func TestDrippingBodies(t *testing.T) {
 	}
 }
 
-// What the server takes its time with is not the client's fault: limits of the
-// client's do not hold while nobody waits for it.
+// The client's limits do not apply while a server is slow.
 func TestServersMayBeSlow(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // mostly waiting
 	const limit, pause = time.Second, 1500 * time.Millisecond
-	body := make([]byte, 8<<20) // more than buffers take
+	body := make([]byte, 8<<20) // more than all buffers hold
 	server := startScript(t, func(c net.Conn, b *bufio.Reader) {
 		q, err := http.ReadRequest(b)
 		if err != nil {
 			return
 		}
-		time.Sleep(pause) // for the limit to pass before the body is read
+		time.Sleep(pause) // longer than the limit, before the body is read
 		n, err := io.Copy(io.Discard, q.Body)
 		if err != nil {
 			return
 		}
-		time.Sleep(pause) // before the response begins
+		time.Sleep(pause) // before the response starts
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
 		for range 2 {
 			text := fmt.Sprint(n)
 			_, _ = fmt.Fprintf(c, "%x\r\n%s\r\n", len(text), text)
-			time.Sleep(pause) // in the middle of it
+			time.Sleep(pause) // in the middle of the response
 		}
 		_, _ = io.WriteString(c, "0\r\n\r\n")
 	})
@@ -180,11 +179,12 @@ func TestServersMayBeSlow(t *testing.T) {
 	requests.Wait()
 }
 
-// A kept-alive connection is of use after the limits have passed.
-func TestLimitsStartAnew(t *testing.T) {
-	t.Parallel() // it mostly waits
+// A persistent connection can be used after the limits of an earlier request
+// have passed.
+func TestLimitsRestartForEachRequest(t *testing.T) {
+	t.Parallel() // mostly waiting
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: brief}}}, server.addr)
+	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: shortTimeout}}}, server.addr)
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		client := r.client(protocol)
 		for _, method := range []string{"POST", "GET", "HEAD", "POST"} {
@@ -195,13 +195,13 @@ func TestLimitsStartAnew(t *testing.T) {
 			if got := r.do(client, q); got.StatusCode != 200 {
 				t.Errorf("%s: got %s", method, got.Status)
 			}
-			time.Sleep(2 * brief) // for the limits to pass
+			time.Sleep(2 * shortTimeout) // longer than the limits
 		}
 	})
 }
 
-// endless is a server whose response never ends. ended is told when it cannot
-// send any more.
+// endless starts a server whose response never ends. ended receives a value when
+// the server cannot send any more.
 func endless(t *testing.T) (addr string, ended <-chan bool) {
 	over := make(chan bool, 8)
 	return startScript(t, func(c net.Conn, r *bufio.Reader) {
@@ -217,11 +217,11 @@ func endless(t *testing.T) (addr string, ended <-chan bool) {
 	}), over
 }
 
-// A client that takes no more of a response loses it, and the server has its
-// place back.
+// The response to a client that stops reading is aborted, and the server is
+// released.
 func TestClientThatDoesNotRead(t *testing.T) {
 	server, ended := endless(t)
-	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: brief}}}, server)
+	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: shortTimeout}}}, server)
 	t.Run("HTTP/1.1", func(t *testing.T) {
 		conn := r.dial(r.tls("http/1.1"))
 		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+chat+"\r\n\r\n")
@@ -233,7 +233,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		if got := h.status(1); got != "200" {
 			t.Errorf("got status %q", got)
 		}
-		for { // until the stream is reset; the window is not opened
+		for { // until the stream is reset; WINDOW_UPDATE is not sent
 			f, err := h.ReadFrame()
 			if err != nil {
 				t.Fatal(err)
@@ -251,33 +251,33 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		h.request(1, true, ":method", "GET", ":scheme", "https", ":path", "/", ":authority", chat)
 		within(t, "the response ends", ended)
 	})
-	eventually(t, "the places are free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+	eventually(t, "the server has no active request", func() bool { return r.pool.Servers()[0].Active() == 0 })
 }
 
-// A client that asks and asks, and reads nothing, is not waited for for ever.
-func TestClientThatOnlyAsks(t *testing.T) {
-	t.Parallel() // it mostly waits
+// A client that sends request after request and reads nothing is closed.
+func TestClientThatOnlySends(t *testing.T) {
+	t.Parallel() // mostly waiting
 	server := startRecorder(t, nil)
-	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: brief}}}, server.addr)
+	r := startRig(t, setting{Config: Config{Limits: Limits{BodyTimeout: shortTimeout}}}, server.addr)
 	for _, host := range []string{chat, elsewhere} {
 		conn := r.dial(r.tls("http/1.1"))
-		_ = netConn(conn).SetReadBuffer(1) // as little as there can be
+		_ = netConn(conn).SetReadBuffer(1) // the smallest possible
 		requests := strings.Repeat("GET /"+strings.Repeat("a", 1000)+" HTTP/1.1\r\nHost: "+host+"\r\n\r\n", 100)
-		go func() { // which may end when the test does: not all resets reach a client without a window
+		go func() { // may end with the test: not all resets reach a client with a closed window
 			for err := error(nil); err == nil; {
 				_, err = io.WriteString(conn, requests)
 			}
 		}()
 	}
-	eventually(t, "it is closed", func() bool {
+	eventually(t, "the connection is closed", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return len(r.conns) == 0 && len(r.reports) > 0
 	})
 }
 
-// A server that is full is not asked.
-func TestServersFull(t *testing.T) {
+// A server at its limit gets no more requests.
+func TestServersAtTheirLimit(t *testing.T) {
 	arrived, finish := make(chan bool, 1), make(chan bool)
 	server := startRecorder(t, func(http.ResponseWriter, *http.Request) {
 		arrived <- true
@@ -295,12 +295,12 @@ func TestServersFull(t *testing.T) {
 		res.Body.Close()
 		done <- res.StatusCode
 	}()
-	within(t, "the first is there", arrived)
+	within(t, "the first request has reached the server", arrived)
 	if got := r.get("HTTP/1.1", "/"); got.StatusCode != 503 {
 		t.Errorf("got %s, want 503", got.Status)
 	}
 	close(finish)
-	if got := within(t, "the first is answered", done); got != 200 {
-		t.Errorf("the first got %d", got)
+	if got := within(t, "the first request is answered", done); got != 200 {
+		t.Errorf("the first request got status %d", got)
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// A client that sends all of its body before it reads has its answer, though
-// nobody wanted the body.
-func TestUnwantedBodiesAreHeardOut(t *testing.T) {
-	const size = 32 << 20 // more than buffers take
+// A client that sends its whole body before it reads gets its response, although
+// the body is not used.
+func TestLingeringCloseAfterUnreadBody(t *testing.T) {
+	const size = 32 << 20 // more than all buffers hold
 	refuses := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		if _, err := readHead(r); err == nil {
 			_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
@@ -36,7 +36,7 @@ func TestUnwantedBodiesAreHeardOut(t *testing.T) {
 		{"unexpected", large, "Host: " + chat + "\r\nExpect: 100-continue\r\nContent-Length: " + strconv.Itoa(size), 403},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel() // they mostly wait
+			t.Parallel() // mostly waiting
 			conn := tt.rig.dial(tt.rig.tls("http/1.1"))
 			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\n"+tt.head+"\r\n\r\n"); err != nil {
 				t.Fatal(err)
@@ -56,10 +56,10 @@ func TestUnwantedBodiesAreHeardOut(t *testing.T) {
 	}
 }
 
-// A client that was answered and sends no more is told at once that it is
-// over, and gone soon.
-func TestLingeringEnds(t *testing.T) {
-	t.Parallel() // it mostly waits
+// A client that was answered and sends nothing more gets a FIN at once, and its
+// connection is closed soon after.
+func TestLingeringCloseEnds(t *testing.T) {
+	t.Parallel() // mostly waiting
 	r := startRig(t, setting{}, startRecorder(t, nil).addr)
 	conn := r.dial(r.tls("http/1.1"))
 	_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+elsewhere+"\r\nContent-Length: 1000000\r\n\r\n")
@@ -68,7 +68,7 @@ func TestLingeringEnds(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	if took := time.Since(start); took > lingerIdle {
-		t.Errorf("it was told after %v", took)
+		t.Errorf("the end of the connection came after %v", took)
 	}
 	eventually(t, "the connection is closed", func() bool { return r.connected() == 0 })
 }

@@ -10,8 +10,8 @@ import (
 	"culvert/l4/internal/program"
 )
 
-// nobodyAt is an address at which nobody listens.
-func nobodyAt(t testing.TB) string {
+// closedAddr returns an address on which nothing listens.
+func closedAddr(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -21,10 +21,10 @@ func nobodyAt(t testing.TB) string {
 	return ln.Addr().String()
 }
 
-// startNginx puts nginx in front of a server and returns its address.
+// startNginx starts nginx in front of a server and returns its address.
 func startNginx(t testing.TB, server string) string {
 	t.Helper()
-	addr, dir := nobodyAt(t), t.TempDir()
+	addr, dir := closedAddr(t), t.TempDir()
 	conf := fmt.Sprintf(`pid nginx.pid;
 error_log stderr;
 worker_processes 1;
@@ -48,10 +48,10 @@ http {
 	return addr
 }
 
-// startHaproxy puts haproxy in front of a server and returns its address.
+// startHaproxy starts haproxy in front of a server and returns its address.
 func startHaproxy(t testing.TB, server string) string {
 	t.Helper()
-	addr := nobodyAt(t)
+	addr := closedAddr(t)
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	conf := fmt.Sprintf(`defaults
 	mode http

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// preauthServer answers as a route does: what Check lets through reaches the
-// upstream, which is a counter here.
+// preauthServer answers as a route does. Requests that Check accepts reach the
+// upstream, which here only counts them.
 type preauthServer struct {
 	*httptest.Server
 	upstream atomic.Int64
@@ -41,7 +41,7 @@ func startPreauth(t *testing.T, p *Preauth) *preauthServer {
 	return s
 }
 
-// preauthAll asks for secretOne and exempts all that presets exempt.
+// preauthAll requires secretOne and exempts everything that presets exempt.
 func preauthAll(t *testing.T, base string) *Preauth {
 	secrets := mustLoadSecrets(t, "current: "+secretOne)
 	return &Preauth{
@@ -51,8 +51,8 @@ func preauthAll(t *testing.T, base string) *Preauth {
 	}
 }
 
-// preauthAnswer sends a request as it stands and returns the answer, parsed
-// and raw, after which the server must have closed the connection.
+// answer sends a request as it is and returns the response, parsed and raw. The
+// server must have closed the connection after it.
 func (s *preauthServer) answer(t *testing.T, request string) (resp *http.Response, wire string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -76,7 +76,7 @@ func (s *preauthServer) answer(t *testing.T, request string) (resp *http.Respons
 	return resp, string(raw)
 }
 
-// preauthRequest writes a request with the given header lines.
+// preauthRequest returns a request with the given header lines.
 func preauthRequest(line string, headers ...string) string {
 	headers = append([]string{line + " HTTP/1.1", "Host: h", "Content-Length: 0"}, headers...)
 	if !strings.Contains(strings.ToLower(strings.Join(headers, "\n")), "\nconnection:") {
@@ -85,8 +85,8 @@ func preauthRequest(line string, headers ...string) string {
 	return strings.Join(headers, "\r\n") + "\r\n\r\n"
 }
 
-// check sends a request and wants a status, and the upstream to have seen the
-// request only if that is 200.
+// check sends a request and fails unless the status is want, and unless the
+// request has reached the upstream only if that is 200.
 func (s *preauthServer) check(t *testing.T, want int, request string) {
 	t.Helper()
 	before := s.upstream.Load()
@@ -108,8 +108,8 @@ const goodSecret = SecretHeader + ": " + secretOne
 func TestPreauthTargets(t *testing.T) {
 	const exempt, secret, bad = 200, 403, 400
 	tests := []struct {
-		line string // BASE stands for the base path
-		want int    // without a secret; with one it is 200 unless 400
+		line string // BASE is replaced by the base path
+		want int    // without a secret; with one it is 200 unless this is 400
 	}{
 		{"GET BASE/static/a.js", exempt},
 		{"HEAD BASE/static/a.js", exempt},
@@ -216,7 +216,7 @@ func TestPreauthBasePathIsPartOfExemptions(t *testing.T) {
 	s.check(t, http.StatusOK, preauthRequest("GET /mattermost/api/v4/websocket", handshake...))
 }
 
-// wrongSecrets are values near a secret, none of which is it.
+// wrongSecrets returns values similar to a secret, all of them wrong.
 func wrongSecrets(good string) []string {
 	wrong := []string{
 		"", "x", "null", "true", "*", strings.ToLower(good), strings.ToUpper(good),
@@ -307,7 +307,7 @@ func TestPreauthHeaderLines(t *testing.T) {
 	}
 }
 
-// The trailer of a chunked body is no place for a secret.
+// A secret in the trailer of a chunked body does not count.
 func TestPreauthSecretInTrailer(t *testing.T) {
 	s := startPreauth(t, preauthAll(t, ""))
 	s.Start()
@@ -321,7 +321,7 @@ func TestPreauthWebSocket(t *testing.T) {
 	tests := []struct {
 		name, line string
 		headers    []string
-		want       bool // exempt, if the option is on
+		want       bool // exempt, if the option is set
 	}{
 		{"handshake", "GET /api/v4/websocket", []string{upgrade, connection}, true},
 		{"with a query", "GET /api/v4/websocket?connection_id=x&sequence_number=1", []string{upgrade, connection}, true},
@@ -373,8 +373,8 @@ func TestPreauthWebSocket(t *testing.T) {
 	}
 }
 
-// Ways past the first request of a connection: without a secret each of them
-// is refused, or is no request at all.
+// Attempts to get past the first request of a connection: without a secret each
+// of them is refused, or is not parsed as a request at all.
 func TestPreauthProtocolTricks(t *testing.T) {
 	p := preauthAll(t, "")
 	p.ExemptWebSocket = true

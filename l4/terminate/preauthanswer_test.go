@@ -60,8 +60,8 @@ func TestPreauthVerdicts(t *testing.T) {
 	}
 }
 
-// The apps compare the value whole; older ones know the name in lower case
-// only; the desktop does not look at the status.
+// Apps compare the complete value, older ones know only the name in lower case,
+// and the desktop app ignores the status.
 func TestPreauthRefusal(t *testing.T) {
 	s := startPreauth(t, preauthAll(t, ""))
 	s.Start()
@@ -96,7 +96,7 @@ func TestPreauthRefusal(t *testing.T) {
 	}
 }
 
-// net/http drops the body of an answer to HEAD; Refuse does not count on it.
+// net/http drops the body of a response to HEAD, but Refuse does not rely on it.
 func TestPreauthRefusalOfHeadWritesNothing(t *testing.T) {
 	w := httptest.NewRecorder()
 	Refuse(w, httptest.NewRequest(http.MethodHead, "/", nil))

@@ -22,14 +22,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// eachProtocol runs a test for HTTP/1.1 and HTTP/2.
+// eachProtocol runs a test over HTTP/1.1 and HTTP/2.
 func eachProtocol(t *testing.T, f func(t *testing.T, protocol string)) {
 	for _, p := range protocols {
 		t.Run(p, func(t *testing.T) { f(t, p) })
 	}
 }
 
-// spoof is a request with everything in it that a client has no say in, in all
+// spoof returns a request with all headers that clients must not set, in all
 // spellings.
 func spoof(t *testing.T) *http.Request {
 	q := newRequest(t, "GET", "/api/v4/users/me", nil)
@@ -48,8 +48,8 @@ func spoof(t *testing.T) *http.Request {
 	return q
 }
 
-// What reaches the server is what the client sent, without what it has no say
-// in, and with what it is told by culvert.
+// The server gets the headers that the client sent, without those that clients
+// must not set, and with those that culvert sets.
 func TestRequestHeaders(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{Config: Config{StripRequest: []string{"X-Mine-*"}}}, server.addr)
@@ -77,8 +77,8 @@ func TestRequestHeaders(t *testing.T) {
 	})
 }
 
-// What Connection lists goes, what culvert sets stays.
-func TestConnectionListsNothingThatIsSet(t *testing.T) {
+// Connection removes the headers that it lists, but none that culvert sets.
+func TestConnectionCannotRemoveHeadersOfCulvert(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	r.raw("GET / HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close, X-Forwarded-Proto, X-Real-IP, x-forwarded-for, X-A\r\nX-A: a\r\nX-B: b\r\nTE: trailers\r\nTrailer: X-C\r\n\r\n", 1)
@@ -89,7 +89,7 @@ func TestConnectionListsNothingThatIsSet(t *testing.T) {
 	}
 }
 
-// Paths and queries reach the server byte for byte.
+// Paths and queries reach the server unchanged, byte for byte.
 func TestTargetsAreUntouched(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -122,8 +122,8 @@ func TestTargetsAreUntouched(t *testing.T) {
 	})
 }
 
-// The response of the server is the client's, without what only culvert may
-// say, and with HSTS.
+// The client gets the headers of the server's response, without those that only
+// culvert may send, and with HSTS.
 func TestResponseHeaders(t *testing.T) {
 	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
@@ -158,7 +158,7 @@ func TestResponseHeaders(t *testing.T) {
 	})
 }
 
-// A response without a type is not given one by a guess.
+// A response without a Content-Type does not get a guessed one.
 func TestContentTypeIsNotGuessed(t *testing.T) {
 	s := &Server{limits: Limits{}.withDefaults()}
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -178,8 +178,8 @@ func TestContentTypeIsNotGuessed(t *testing.T) {
 	}
 }
 
-// Header names of HTTP/1.1 responses keep their usual case, which some apps
-// compare with.
+// Header names of HTTP/1.1 responses are in canonical case, on which some apps
+// rely.
 func TestResponseHeaderCase(t *testing.T) {
 	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X-Version-Id", "1") })
 	r := startRig(t, setting{}, server.addr)
@@ -191,7 +191,7 @@ func TestResponseHeaderCase(t *testing.T) {
 	}
 }
 
-// Responses that come before the response are passed on, cleaned.
+// Informational responses are passed on, with cleaned headers.
 func TestEarlyHints(t *testing.T) {
 	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</a.css>; rel=preload")
@@ -228,9 +228,8 @@ func TestEarlyHints(t *testing.T) {
 	})
 }
 
-// Trailers of responses, announced and not, are passed on; those of requests
-// are not, which nobody has looked at. What is stripped of headers is stripped
-// of trailers.
+// Trailers of responses, announced or not, are passed on, and strip rules apply
+// to them. Trailers of requests are removed, because they are not checked.
 func TestTrailers(t *testing.T) {
 	server := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Trailer", "X-Announced, X-Reject-Reason, X-Secret-A")
@@ -257,7 +256,7 @@ func TestTrailers(t *testing.T) {
 	})
 }
 
-// Bodies are not compressed or decompressed on the way.
+// Bodies are neither compressed nor decompressed.
 func TestCompressedBodiesAreUntouched(t *testing.T) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -288,9 +287,9 @@ func TestCompressedBodiesAreUntouched(t *testing.T) {
 	})
 }
 
-// Each response goes to who asked for it, with many at once over few
-// connections.
-func TestManyAtOnce(t *testing.T) {
+// With many concurrent requests over few connections, each gets its own
+// response.
+func TestConcurrentRequestsGetTheirOwnResponses(t *testing.T) {
 	one, two := startRecorder(t, nil), startRecorder(t, nil)
 	r := startRig(t, setting{}, one.addr, two.addr)
 	eachProtocol(t, func(t *testing.T, protocol string) {
@@ -317,7 +316,7 @@ func TestManyAtOnce(t *testing.T) {
 	})
 }
 
-// curl, which is no Go program, agrees.
+// curl, which does not use Go's TLS and HTTP, gets the same results.
 func TestCurl(t *testing.T) {
 	program.Need(t, "curl")
 	server := startRecorder(t, nil)
@@ -340,7 +339,7 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// What a report says of each outcome.
+// Each outcome of a request has its report.
 func TestReports(t *testing.T) {
 	server := startRecorder(t, nil)
 	secrets := mustLoadSecrets(t, "current: "+secretOne)
@@ -359,7 +358,7 @@ func TestReports(t *testing.T) {
 		{"no secret", "GET /a HTTP/1.1\r\n" + host, Request{Host: chat, Method: "GET", Path: "/a", Protocol: "HTTP/1.1", Status: 403, Refused: "preauth", BytesOut: int64(len(refusalBody))}},
 		{"misdirected", "GET /a HTTP/1.1\r\nHost: " + elsewhere + "\r\n", Request{Host: elsewhere, Method: "GET", Path: "/a", Protocol: "HTTP/1.1", Status: 421, Refused: "misdirected", BytesOut: 20}},
 		{"method", "TRACE /a HTTP/1.1\r\n" + host, Request{Host: chat, Method: "TRACE", Path: "/a", Protocol: "HTTP/1.1", Status: 405, Refused: "method", BytesOut: 19}},
-		{"target", "GET /%zz HTTP/1.1\r\n" + host, Request{}}, // net/http refuses it
+		{"target", "GET /%zz HTTP/1.1\r\n" + host, Request{}}, // refused by net/http
 		{"target, climbs", "GET /../a HTTP/1.1\r\n" + host, Request{Host: chat, Method: "GET", Protocol: "HTTP/1.1", Status: 400, Refused: "target", BytesOut: 12}},
 		{"no host", "GET /a HTTP/1.0\r\n", Request{Method: "GET", Path: "/a", Protocol: "HTTP/1.0", Status: 400, Refused: "no_host", BytesOut: 12}},
 		{"body too large", "POST /a HTTP/1.1\r\n" + host + secret + "Content-Length: 11\r\n\r\nhello world", Request{Host: chat, Method: "POST", Path: "/a", Protocol: "HTTP/1.1", Status: 413, Refused: "body", BytesOut: 25}},

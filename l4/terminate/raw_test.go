@@ -17,8 +17,8 @@ import (
 	"culvert/l4/terminate/mattermosttest"
 )
 
-// Bytes go both ways as they are, whatever they look like.
-func TestRaw(t *testing.T) {
+// Bytes are relayed unchanged in both directions, even if they look like HTTP.
+func TestRawRelaysBytesUnchanged(t *testing.T) {
 	const size = 8 << 20
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) { echo(c, r) })
 	r := startRig(t, setting{Config: Config{Raw: true}}, server)
@@ -33,7 +33,7 @@ func TestRaw(t *testing.T) {
 	n, err := io.Copy(got, conn)
 	both.Wait()
 	if n < size || err != nil || !bytes.Equal(sent.Sum(nil), got.Sum(nil)) {
-		t.Errorf("got %d bytes, %v, or other ones", n, err)
+		t.Errorf("got %d bytes, %v, or different bytes", n, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,7 +42,7 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// The end of one direction is passed on, and the other one goes on.
+// The end of one direction is passed on, and the other direction stays open.
 func TestRawHalfClose(t *testing.T) {
 	t.Run("by the client", func(t *testing.T) {
 		server := startScript(t, func(c net.Conn, r *bufio.Reader) {
@@ -72,13 +72,13 @@ func TestRawHalfClose(t *testing.T) {
 		}
 		_, _ = io.WriteString(conn, "bye")
 		conn.Close()
-		if b := within(t, "the server's side ends", got); b != "bye" {
+		if b := within(t, "the server's side of the connection ends", got); b != "bye" {
 			t.Errorf("the server got %q", b)
 		}
 	})
 }
 
-// The client waits for the server to speak first, which it may.
+// The server may send first while the client waits.
 func TestRawServerSpeaksFirst(t *testing.T) {
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		_, _ = io.WriteString(c, "220 ready\r\n")
@@ -91,7 +91,7 @@ func TestRawServerSpeaksFirst(t *testing.T) {
 	}
 }
 
-// Without a server the connection ends; with one that is left it goes on.
+// If all servers are down, the connection ends; if one is left, it is used.
 func TestRawServerDown(t *testing.T) {
 	for name, set := range map[string]setting{
 		"refused": {},
@@ -100,18 +100,18 @@ func TestRawServerDown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set.Raw = true
-			r := startRig(t, set, nobodyAt(t))
+			r := startRig(t, set, closedAddr(t))
 			if name == "none" {
 				r.SetUpstream(nil)
 			}
 			if got, err := io.ReadAll(r.dial(r.tls())); len(got) > 0 || err != nil {
-				t.Errorf("got %q, %v; want the end", got, err)
+				t.Errorf("got %q, %v; want EOF", got, err)
 			}
 		})
 	}
 	t.Run("the first", func(t *testing.T) {
 		server := startScript(t, func(c net.Conn, r *bufio.Reader) { echo(c, r) })
-		r := startRig(t, setting{Config: Config{Raw: true}, pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, nobodyAt(t), server)
+		r := startRig(t, setting{Config: Config{Raw: true}, pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, closedAddr(t), server)
 		conn := r.dial(r.tls())
 		_, _ = io.WriteString(conn, "hello")
 		got := make([]byte, 5)
@@ -121,8 +121,8 @@ func TestRawServerDown(t *testing.T) {
 	})
 }
 
-// A client that leaves, and a server that does, free the place.
-func TestRawEnds(t *testing.T) {
+// The server is released when either the client or the server leaves.
+func TestRawReleasesTheServer(t *testing.T) {
 	for _, side := range []string{"client", "server"} {
 		t.Run(side, func(t *testing.T) {
 			servers := make(chan net.Conn, 1)
@@ -132,7 +132,7 @@ func TestRawEnds(t *testing.T) {
 			})
 			r := startRig(t, setting{Config: Config{Raw: true}}, server)
 			conn := r.dial(r.tls())
-			there := within(t, "the server is there", servers)
+			there := within(t, "the server has the connection", servers)
 			if side == "client" {
 				_ = netConn(conn).SetLinger(0)
 				_ = netConn(conn).Close()
@@ -142,14 +142,14 @@ func TestRawEnds(t *testing.T) {
 				_, _ = io.ReadAll(conn)
 				conn.Close()
 			}
-			eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+			eventually(t, "the server has no active connection", func() bool { return r.pool.Servers()[0].Active() == 0 })
 		})
 	}
 }
 
-// A client whose certificate does not do gets to no server, whether the
-// handshake refuses it or could only have shown a page.
-func TestRawAsksForCertificates(t *testing.T) {
+// A client without an acceptable certificate does not reach a server, whether
+// the handshake refuses it or a page would have been needed.
+func TestRawRequiresCertificates(t *testing.T) {
 	reached := make(chan bool, 9)
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		reached <- true
@@ -179,12 +179,12 @@ func TestRawAsksForCertificates(t *testing.T) {
 				}
 				return tt.cert, nil
 			}
-			conn := r.dial(c) // with TLS 1.3 the refusal comes later
+			conn := r.dial(c) // with TLS 1.3 the refusal arrives later
 			_, _ = io.WriteString(conn, "hello")
 			got := make([]byte, 5)
 			_, err := io.ReadFull(conn, got)
 			if (err == nil) != tt.want {
-				t.Errorf("got %q, %v; want an answer: %v", got, err, tt.want)
+				t.Errorf("got %q, %v; want data: %v", got, err, tt.want)
 			}
 			if !tt.want && len(reached) > 0 {
 				t.Error("the server was reached")
@@ -196,11 +196,11 @@ func TestRawAsksForCertificates(t *testing.T) {
 	}
 }
 
-// What fills buffers in one direction does not hold up the other one.
+// Full buffers in one direction do not block the other one.
 func TestRawDirectionsAreIndependent(t *testing.T) {
 	took := make(chan string, 1)
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
-		go func() { _, _ = io.Copy(c, strings.NewReader(strings.Repeat("x", 64<<20))) }() // which nobody reads
+		go func() { _, _ = io.Copy(c, strings.NewReader(strings.Repeat("x", 64<<20))) }() // the client does not read it
 		line, _ := r.ReadString('\n')
 		took <- line
 	})
@@ -212,10 +212,10 @@ func TestRawDirectionsAreIndependent(t *testing.T) {
 	}
 }
 
-// Redialing gives up with the connect timeout.
+// Attempts to connect end with the connect timeout.
 func TestRawConnectTimeout(t *testing.T) {
 	r := startRig(t, setting{Config: Config{Raw: true}, upstream: func(u *Upstream) {
-		u.ConnectTimeout = brief
+		u.ConnectTimeout = shortTimeout
 		u.Dial = func(ctx context.Context, _ *balancer.Server, _ Client) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()

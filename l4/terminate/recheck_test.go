@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestRecheckClosesTheRevoked: a WebSocket of a client whose certificate was
-// revoked ends, that of another one goes on, and nothing is kept of either.
-func TestRecheckClosesTheRevoked(t *testing.T) {
+// The WebSocket of a client whose certificate was revoked is closed, that of
+// another client stays open, and no reference to either is left at the end.
+func TestRecheckClosesRevokedConnections(t *testing.T) {
 	root := newRoot(t, "root")
 	alice, bob := root.newClient(t, "alice"), root.newClient(t, "bob")
 	var now atomic.Pointer[Authorities]
@@ -29,23 +29,23 @@ func TestRecheckClosesTheRevoked(t *testing.T) {
 	}
 	a, b := open(alice), open(bob)
 	if n := r.Recheck(); n != 0 {
-		t.Errorf("%d closed though nothing has changed", n)
+		t.Errorf("%d closed although nothing has changed", n)
 	}
 	now.Store(mustLoad(t, pemOf(root), root.crl(t, crl{revoked: []*signer{alice}})))
 	if n := r.Recheck(); n != 1 {
 		t.Errorf("%d closed, want one", n)
 	}
 	if _, err := a.Read(make([]byte, 1)); err == nil {
-		t.Error("the revoked one is open")
+		t.Error("the WebSocket of the revoked client is open")
 	}
 	if _, err := io.WriteString(b, "still there"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := readExactly(b, len("still there")); got != "still there" {
-		t.Errorf("the other one got %q, %v", got, err)
+		t.Errorf("the other client got %q, %v", got, err)
 	}
 	b.Close()
-	eventually(t, "nobody is left on the openConns", func() bool {
+	eventually(t, "no connection is left in openConns", func() bool {
 		r.openConns.mu.Lock()
 		defer r.openConns.mu.Unlock()
 		return len(r.openConns.conns) == 0

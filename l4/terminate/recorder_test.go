@@ -13,26 +13,26 @@ import (
 	"testing"
 )
 
-// seen is a request as a server got it.
+// seen is a request as a server received it.
 type seen struct {
 	Method, Target, Host, Proto, Body string
 	Length                            int64
 	Encoding                          []string
 	Header                            http.Header
-	Cut                               bool // the body did not come to its end
+	Cut                               bool // the body ended early
 }
 
-// recorder is a server that keeps the requests it gets and answers with what
-// it was asked for.
+// recorder is a server that records the requests it gets and answers them as
+// they ask for.
 type recorder struct {
 	addr string
 	mu   sync.Mutex
 	all  []seen
-	raw  bytes.Buffer // what came, as it came
+	raw  bytes.Buffer // the received bytes
 }
 
-// startRecorder serves until the test ends. An answer of handle's takes the
-// place of the usual one; it may be nil.
+// startRecorder runs the server until the test ends. If handle is not nil, it
+// answers the requests instead.
 func startRecorder(t testing.TB, handle http.HandlerFunc) *recorder {
 	t.Helper()
 	r := &recorder{}
@@ -84,7 +84,7 @@ func (c *teeConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// take returns the requests since the last call.
+// take returns the requests since the previous call.
 func (r *recorder) take() []seen {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,15 +94,15 @@ func (r *recorder) take() []seen {
 	return all
 }
 
-// wire returns the bytes since the last take.
+// wire returns the bytes received since the last take.
 func (r *recorder) wire() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.raw.String()
 }
 
-// startScript is a server that treats each connection as script does, and
-// closes it then.
+// startScript runs a server that calls script for each connection and then
+// closes it.
 func startScript(t testing.TB, script func(c net.Conn, r *bufio.Reader)) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -139,7 +139,7 @@ func startScript(t testing.TB, script func(c net.Conn, r *bufio.Reader)) (addr s
 	return ln.Addr().String()
 }
 
-// readHead reads a request up to its body.
+// readHead reads the headers of a request, without its body.
 func readHead(r *bufio.Reader) (head string, err error) {
 	var b strings.Builder
 	for {

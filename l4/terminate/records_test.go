@@ -18,7 +18,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// Types of TLS records (RFC 8446 appendix B.1), and one that there is not.
+// Types of TLS records (RFC 8446 appendix B.1), and an unassigned one.
 const (
 	changeCipherSpec = 20
 	alertRecord      = 21
@@ -27,20 +27,20 @@ const (
 	unknownRecord    = 99
 )
 
-// Messages that a client may send when the handshake is over.
+// Messages after the handshake.
 var (
 	update      = []byte{24, 0, 0, 1, 0} // KeyUpdate (RFC 8446 section 4.6.3)
 	updateBoth  = []byte{24, 0, 0, 1, 1} // with update_requested
-	askForHello = []byte{0, 0, 0, 0}     // HelloRequest, a server's to send (RFC 5246 section 7.4.1.1)
+	askForHello = []byte{0, 0, 0, 0}     // HelloRequest, which only servers send (RFC 5246 section 7.4.1.1)
 )
 
-// recordClient has shaken hands, and writes TLS records of its own from then
-// on. What the server says is read with Read.
+// recordClient completes a handshake and then writes TLS records of its own.
+// Read returns the data of the server.
 type recordClient struct {
 	tcp     net.Conn
-	in      *tls.Conn // nothing is written to it
-	hello   []byte    // what the client sent first, a record
-	secret  []byte    // of TLS 1.3, as of now
+	in      *tls.Conn // only read from
+	hello   []byte    // the record with the ClientHello
+	secret  []byte    // of TLS 1.3, current
 	suite   uint16
 	version uint16
 	out     cipher.AEAD
@@ -48,20 +48,20 @@ type recordClient struct {
 	seq     uint64
 }
 
-// records shakes hands with a version of TLS.
+// records performs a handshake with a version of TLS.
 func (r *rig) records(version uint16, protocols ...string) *recordClient {
 	r.t.Helper()
-	tcp, err := net.DialTimeout("tcp", r.addr, patience)
+	tcp, err := net.DialTimeout("tcp", r.addr, testTimeout)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { tcp.Close() })
-	_ = tcp.SetDeadline(time.Now().Add(patience))
+	_ = tcp.SetDeadline(time.Now().Add(testTimeout))
 	var keys bytes.Buffer
 	heard := &hearing{Conn: tcp}
 	config := r.tls(protocols...)
 	config.KeyLogWriter, config.MinVersion, config.MaxVersion = &keys, version, version
-	config.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256} // of TLS 1.2
+	config.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256} // for TLS 1.2
 	c := &recordClient{tcp: tcp, in: tls.Client(heard, config), version: version}
 	if err := c.in.Handshake(); err != nil {
 		r.t.Fatal(err)
@@ -71,14 +71,14 @@ func (r *rig) records(version uint16, protocols ...string) *recordClient {
 		c.use(logged(r, keys.String(), "CLIENT_TRAFFIC_SECRET_0"))
 		return c
 	}
-	const random = 5 + 4 + 2 // of a hello: after the headers of the record and the message, and the version
+	const random = 5 + 4 + 2 // offset in the record of a hello: after the headers of record and message, and the version
 	seed := append(bytes.Clone(heard.in[random:random+32]), heard.out[random:random+32]...)
 	block := prf12(logged(r, keys.String(), "CLIENT_RANDOM"), "key expansion", seed, 2*16+2*4)
 	c.out, c.iv, c.seq = newGCM(block[:16]), block[32:36], 1 // after Finished
 	return c
 }
 
-// hearing keeps what is sent and received first.
+// hearing records what is sent and received first.
 type hearing struct {
 	net.Conn
 	out, in []byte
@@ -99,7 +99,7 @@ func (h *hearing) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// logged is a secret from a key log.
+// logged returns a secret from a key log.
 func logged(r *rig, log, label string) []byte {
 	r.t.Helper()
 	for line := range strings.Lines(log) {
@@ -115,10 +115,10 @@ func logged(r *rig, log, label string) []byte {
 	return nil
 }
 
-// use takes a traffic secret of TLS 1.3 (RFC 8446 section 7.3).
+// use derives the keys from a traffic secret of TLS 1.3 (RFC 8446 section 7.3).
 func (c *recordClient) use(secret []byte) {
 	c.secret, c.seq, c.iv = secret, 0, expandLabel(secret, "iv", 12)
-	if c.suite == tls.TLS_CHACHA20_POLY1305_SHA256 { // without instructions for AES
+	if c.suite == tls.TLS_CHACHA20_POLY1305_SHA256 { // chosen by crypto/tls on machines without AES instructions
 		c.out, _ = chacha20poly1305.New(expandLabel(secret, "key", chacha20poly1305.KeySize))
 		return
 	}
@@ -163,7 +163,7 @@ func prf12(secret []byte, label string, seed []byte, length int) (all []byte) {
 	return all[:length]
 }
 
-// seal appends a protected record to b, and takes the next key when it is a
+// seal appends an encrypted record to b, and derives the next key if it is a
 // KeyUpdate.
 func (c *recordClient) seal(b []byte, typ byte, payload []byte) []byte {
 	var seq [8]byte
@@ -189,7 +189,7 @@ func (c *recordClient) seal(b []byte, typ byte, payload []byte) []byte {
 	return b
 }
 
-// Write sends application data, a record of it.
+// Write sends a record of application data.
 func (c *recordClient) Write(b []byte) (int, error) {
 	if _, err := c.tcp.Write(c.seal(nil, dataRecord, b)); err != nil {
 		return 0, err

@@ -18,7 +18,7 @@ func TestRedirect(t *testing.T) {
 		{"plain", "GET / HTTP/1.1\r\nHost: chat", 0, 301, "https://chat/"},
 		{"port 443", "GET / HTTP/1.1\r\nHost: chat", 443, 301, "https://chat/"},
 		{"another port", "GET / HTTP/1.1\r\nHost: chat", 8443, 301, "https://chat:8443/"},
-		{"the client's port goes", "GET / HTTP/1.1\r\nHost: chat:80", 0, 301, "https://chat/"},
+		{"the client's port is removed", "GET / HTTP/1.1\r\nHost: chat:80", 0, 301, "https://chat/"},
 		{"the client's port is replaced", "GET / HTTP/1.1\r\nHost: chat:8080", 8443, 301, "https://chat:8443/"},
 		{"path and query as they are", "GET /a%2fb/%7e;c?d=%zz&e;f HTTP/1.1\r\nHost: chat", 0, 301, "https://chat/a%2fb/%7e;c?d=%zz&e;f"},
 		{"no query", "GET /a? HTTP/1.1\r\nHost: chat", 0, 301, "https://chat/a"},
@@ -35,7 +35,7 @@ func TestRedirect(t *testing.T) {
 		{"absolute target without a path", "GET http://other HTTP/1.1\r\nHost: chat", 0, 301, "https://other/"},
 		{"no host", "GET / HTTP/1.0", 0, 400, ""},
 		{"a port alone", "GET / HTTP/1.1\r\nHost: :80", 0, 400, ""},
-		{"a port that is none", "GET / HTTP/1.1\r\nHost: chat:x", 0, 400, ""},
+		{"a port that is not a number", "GET / HTTP/1.1\r\nHost: chat:x", 0, 400, ""},
 		{"two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b", 0, 400, ""},
 		{"CONNECT", "CONNECT chat:443 HTTP/1.1\r\nHost: chat", 0, 400, ""},
 		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: chat", 0, 400, ""},
@@ -55,7 +55,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// redirected sends a request to r, over TCP, and retires it.
+// redirected sends a request to r over TCP, and then calls Retire.
 func redirected(t *testing.T, r *Redirector, request string) *http.Response {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -69,7 +69,7 @@ func redirected(t *testing.T, r *Redirector, request string) *http.Response {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	_ = client.SetDeadline(time.Now().Add(patience))
+	_ = client.SetDeadline(time.Now().Add(testTimeout))
 	server, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -85,16 +85,16 @@ func redirected(t *testing.T, r *Redirector, request string) *http.Response {
 	return res
 }
 
-// Retiring closes what comes later.
-func TestRedirectorRetired(t *testing.T) {
+// Connections that arrive after Retire are closed.
+func TestRetiredRedirectorClosesConnections(t *testing.T) {
 	r := NewRedirector(0)
 	r.Retire()
-	within(t, "it is retired", r.front.done)
+	within(t, "the redirector is retired", r.front.done)
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	go r.Serve(theirs)
-	_ = ours.SetDeadline(time.Now().Add(patience))
+	_ = ours.SetDeadline(time.Now().Add(testTimeout))
 	if _, err := ours.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("got %v, want the end", err)
+		t.Errorf("got %v, want EOF", err)
 	}
 }

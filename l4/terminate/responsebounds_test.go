@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// What comes before the body of a response is bounded in all.
+// Everything that precedes the body of a response has one common limit.
 func TestResponseHeadersAreBounded(t *testing.T) {
 	header := func(n int) string { return "A: " + strings.Repeat("a", n-5) + "\r\n" }
 	hint := func(n int) string { return "HTTP/1.1 103 Early Hints\r\n" + header(n-28) + "\r\n" }
@@ -37,10 +37,10 @@ func TestResponseHeadersAreBounded(t *testing.T) {
 	}
 }
 
-// The bound is that of each response: a connection that was used before has
-// no more, and no less.
+// The limit applies to each response separately: earlier responses on the
+// connection neither lower nor raise it.
 func TestEachResponseIsBounded(t *testing.T) {
-	server := startTurns(t, false, func(x *turn) bool {
+	server := startScripted(t, false, func(x *scriptedRequest) bool {
 		header := strings.Repeat("A: "+strings.Repeat("a", 1019)+"\r\n", len(x.URL.Path)) // 1 KiB for each byte
 		x.answer("HTTP/1.1 200 OK", header+"Content-Length: 0\r\n\r\n")
 		return true
@@ -61,11 +61,11 @@ func TestEachResponseIsBounded(t *testing.T) {
 	}
 }
 
-// A response has to begin in time, once the server has the request, and what
-// announces it is no beginning.
+// A response must start within the timeout after the server has the request.
+// Informational responses do not count as its start.
 func TestResponseTimeout(t *testing.T) {
 	drip := func(c net.Conn, s string) {
-		for err := error(nil); err == nil; time.Sleep(time.Millisecond) { // now and then
+		for err := error(nil); err == nil; time.Sleep(time.Millisecond) { // pace of the informational responses
 			_, err = io.WriteString(c, s)
 		}
 	}
@@ -80,7 +80,7 @@ func TestResponseTimeout(t *testing.T) {
 		"hints": func(c net.Conn, r *bufio.Reader) { _, _ = readHead(r); drip(c, "HTTP/1.1 103 Early Hints\r\n\r\n") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it mostly waits
+			t.Parallel() // mostly waiting
 			answered, ended := make(chan bool, 1), make(chan bool, 1)
 			server := startScript(t, func(c net.Conn, r *bufio.Reader) {
 				if script == nil {
@@ -91,7 +91,7 @@ func TestResponseTimeout(t *testing.T) {
 				_, _ = io.Copy(io.Discard, r)
 				ended <- true
 			})
-			r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: brief}}}, server)
+			r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: shortTimeout}}}, server)
 			for _, b := range []string{"", "hello", strings.Repeat("x", 16<<20)} {
 				got := r.do(r.client("HTTP/2.0"), newRequest(t, "PUT", "/", strings.NewReader(b)))
 				if got.StatusCode != 504 {
@@ -106,26 +106,26 @@ func TestResponseTimeout(t *testing.T) {
 	}
 }
 
-// A short ResponseTimeout holds for each request and for each write anew.
+// A short ResponseTimeout starts anew for each request and for each write.
 func TestShortResponseTimeout(t *testing.T) {
-	server := startTurns(t, false, func(x *turn) bool {
+	server := startScripted(t, false, func(x *scriptedRequest) bool {
 		_, _ = io.Copy(io.Discard, x.Body)
 		x.answer("HTTP/1.1 200 OK", "Content-Length: 5\r\n\r\nhello")
 		return true
 	})
-	r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: brief}}}, server.addr)
+	r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: shortTimeout}}}, server.addr)
 	client := r.client("HTTP/1.1")
 	for range 3 {
 		if got := r.do(client, newRequest(t, "GET", "/", nil)); got.StatusCode != 200 {
 			t.Errorf("got %s", got.Status)
 		}
-		time.Sleep(2 * brief) // for the limit to pass
+		time.Sleep(2 * shortTimeout) // longer than the limit
 	}
 	in, out := io.Pipe()
 	go func() {
 		for range 3 {
 			_, _ = io.WriteString(out, "hello")
-			time.Sleep(2 * brief) // what the client takes
+			time.Sleep(2 * shortTimeout) // the pace of the client
 		}
 		out.Close()
 	}()
@@ -134,8 +134,8 @@ func TestShortResponseTimeout(t *testing.T) {
 	}
 }
 
-// A server that stops in the middle of a line has not answered in time, and
-// the request is not sent to the next one.
+// A server that stops in the middle of a line times out, and the request is not
+// sent to another server.
 func TestTimeoutInTheMiddleOfALine(t *testing.T) {
 	for _, says := range []string{"HTTP", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\nContent-Le"} {
 		var n atomic.Int64
@@ -146,9 +146,9 @@ func TestTimeoutInTheMiddleOfALine(t *testing.T) {
 				_, _ = io.Copy(io.Discard, r)
 			})
 		}
-		r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: brief}}}, stops(), stops())
+		r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: shortTimeout}}}, stops(), stops())
 		if got := r.get("HTTP/1.1", "/"); got.StatusCode != 504 || n.Load() != 1 {
-			t.Errorf("%q: got %s from %d servers, want 504 from one", says, got.Status, n.Load())
+			t.Errorf("%q: got %s after %d servers, want 504 after one", says, got.Status, n.Load())
 		}
 	}
 }

@@ -38,8 +38,8 @@ func deadly(t *testing.T, requests *atomic.Int64) (addr string) {
 	})
 }
 
-// moribund is a server that answers the first request of a connection and dies
-// on the second.
+// moribund starts a server that answers the first request of a connection, and
+// closes it before it answers the second.
 func moribund(t *testing.T, second *atomic.Int64) (addr string) {
 	return startScript(t, func(c net.Conn, r *bufio.Reader) {
 		if err := readWhole(r); err != nil {
@@ -52,7 +52,7 @@ func moribund(t *testing.T, second *atomic.Int64) (addr string) {
 	})
 }
 
-// A request that changes something is sent once, whatever becomes of it.
+// A request that is not idempotent is sent only once, even if it fails.
 func TestPostIsNeverRepeated(t *testing.T) {
 	key := func(q *http.Request) { q.Header.Set("Idempotency-Key", "1") }
 	xkey := func(q *http.Request) { q.Header.Set("X-Idempotency-Key", "1") }
@@ -67,7 +67,7 @@ func TestPostIsNeverRepeated(t *testing.T) {
 		{"another key, no body", "POST", "", xkey},
 		{"PATCH", "PATCH", "hello", key},
 		{"PATCH without a body", "PATCH", "", key},
-		{"PUT whose body is gone", "PUT", "hello", nil},
+		{"PUT whose body was read", "PUT", "hello", nil},
 		{"an unknown method", "MOVE", "", key},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,27 +92,27 @@ func TestPostIsNeverRepeated(t *testing.T) {
 					t.Errorf("another server got %+v", got)
 				}
 
-				// The same over a connection that was used before.
+				// The same over a reused connection.
 				kept := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, moribund(t, &second), other.addr)
 				r = kept
 				if got := r.get(protocol, "/"); got.StatusCode != 200 {
 					t.Fatalf("got %s", got.Status)
 				}
 				if got := post(); got.StatusCode != 502 {
-					t.Errorf("kept alive: got %s, want 502", got.Status)
+					t.Errorf("reused connection: got %s, want 502", got.Status)
 				}
 				if n := second.Load(); n != 1 {
-					t.Errorf("kept alive: the server got it %d times", n)
+					t.Errorf("reused connection: the server got it %d times", n)
 				}
 				if got := other.take(); len(got) > 0 {
-					t.Errorf("kept alive: another server got %+v", got)
+					t.Errorf("reused connection: another server got %+v", got)
 				}
 			})
 		})
 	}
 }
 
-// The key of a POST reaches the server all the same.
+// The Idempotency-Key of a POST is passed on, although it permits no retry.
 func TestIdempotencyKeyIsPassedOn(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -125,7 +125,7 @@ func TestIdempotencyKeyIsPassedOn(t *testing.T) {
 	}
 }
 
-// A request that changes nothing goes to the next server, when one dies.
+// An idempotent request is sent to the next server if one closes the connection.
 func TestGetGoesToTheNextServer(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD", "OPTIONS", "DELETE"} {
 		t.Run(method, func(t *testing.T) {
@@ -151,11 +151,11 @@ func TestGetGoesToTheNextServer(t *testing.T) {
 	}
 }
 
-// A server that refuses the connection is left before it has a byte, whatever
-// the request.
-func TestRefusedServerIsLeft(t *testing.T) {
+// After a refused connection, any request is sent to the next server, because no
+// byte of it has been sent.
+func TestRefusedConnectionFailsOver(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
-		server, dead := startRecorder(t, nil), nobodyAt(t)
+		server, dead := startRecorder(t, nil), closedAddr(t)
 		r := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, dead, server.addr)
 		for _, body := range []string{"", "hello", strings.Repeat("x", 1<<20)} {
 			got := r.do(r.client(protocol), newRequest(t, "POST", "/", strings.NewReader(body)))
@@ -174,14 +174,14 @@ func TestRefusedServerIsLeft(t *testing.T) {
 		}
 		for _, err := range r.outcomes[server.addr] {
 			if err != nil {
-				t.Errorf("the outcome of the other is %v", err)
+				t.Errorf("the outcome of the other server is %v", err)
 			}
 		}
 	})
 }
 
-// Statuses of culvert's own, for want of an answer.
-func TestNoAnswer(t *testing.T) {
+// The statuses of culvert's own responses after failed attempts.
+func TestStatusWithoutServerResponse(t *testing.T) {
 	var n atomic.Int64
 	silent := func(t *testing.T) string {
 		return startScript(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
@@ -197,11 +197,11 @@ func TestNoAnswer(t *testing.T) {
 		want   int
 		tries  int
 	}{
-		{"refused", func(t *testing.T) string { return nobodyAt(t) }, setting{}, 502, 2},
+		{"refused", func(t *testing.T) string { return closedAddr(t) }, setting{}, 502, 2},
 		{"all down", silent, setting{pool: func(c *balancer.Config) { c.Servers[0].Down, c.Servers[1].Down = true, true }}, 503, 0},
 		{"closed", func(t *testing.T) string { return deadly(t, &n) }, setting{}, 502, 2},
 		{"silent", silent, setting{Config: Config{Limits: slow}}, 504, 1},
-		{"one try", func(t *testing.T) string { return nobodyAt(t) }, setting{upstream: func(u *Upstream) { u.Tries = 1 }}, 502, 1},
+		{"one try", func(t *testing.T) string { return closedAddr(t) }, setting{upstream: func(u *Upstream) { u.Tries = 1 }}, 502, 1},
 		{"no connection in time", silent, setting{upstream: func(u *Upstream) {
 			u.ConnectTimeout = time.Millisecond
 			u.Dial = func(ctx context.Context, _ *balancer.Server, _ Client) (net.Conn, error) {
@@ -234,17 +234,17 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// A Server without servers says so.
+// A Server without an Upstream answers with status 503.
 func TestNoUpstream(t *testing.T) {
-	r := startRig(t, setting{}, nobodyAt(t))
+	r := startRig(t, setting{}, closedAddr(t))
 	r.SetUpstream(nil)
 	if got := r.get("HTTP/1.1", "/"); got.StatusCode != 503 {
 		t.Errorf("got %s, want 503", got.Status)
 	}
 }
 
-// sluggish is a connection to a server that has answered before it was asked,
-// and takes a write only when it is closed.
+// sluggish is a connection to a server that has answered before the request, and
+// whose Write blocks until it is closed.
 type sluggish struct {
 	net.Conn
 	closed chan bool
@@ -268,9 +268,9 @@ func (*sluggish) SetDeadline(time.Time) error      { return nil }
 func (*sluggish) SetReadDeadline(time.Time) error  { return nil }
 func (*sluggish) SetWriteDeadline(time.Time) error { return nil }
 
-// A body goes to the next server whole, when the first one answers with a 101
-// that nobody asked for.
-func TestBodyAfter101GoesElsewhereWhole(t *testing.T) {
+// If the first server answers with an unsolicited 101, the next server gets the
+// complete body.
+func TestBodyAfterUnsolicited101GoesToTheNextServer(t *testing.T) {
 	other := startRecorder(t, nil)
 	var dials atomic.Int64
 	r := startRig(t, setting{
@@ -280,14 +280,14 @@ func TestBodyAfter101GoesElsewhereWhole(t *testing.T) {
 				if dials.Add(1) == 1 {
 					return &sluggish{closed: make(chan bool), says: strings.NewReader("HTTP/1.1 101 Switching Protocols\r\n\r\n")}, nil
 				}
-				eventually(t, "the first body is not sent any more", func() bool {
+				eventually(t, "the first server gets no more of the body", func() bool {
 					b := make([]byte, 1<<20)
 					return !strings.Contains(string(b[:runtime.Stack(b, true)]), "sendBody")
 				})
 				return dialServer(ctx, s, c)
 			}
 		},
-	}, nobodyAt(t), other.addr)
+	}, closedAddr(t), other.addr)
 	q := newRequest(t, "PUT", "/", io.MultiReader(strings.NewReader("hello")))
 	got := r.do(r.client("HTTP/1.1"), q)
 	all := other.take()

@@ -22,11 +22,11 @@ import (
 	"culvert/sniff"
 )
 
-// patience bounds every wait on a peer.
-const patience = 20 * time.Second
+// testTimeout bounds every wait for a peer.
+const testTimeout = 20 * time.Second
 
-// The names that the certificates of tests have. All but elsewhere lead to the
-// rig's Server.
+// The names in the certificates of tests. All except elsewhere lead to the
+// Server of the rig.
 const (
 	chat      = "chat.example.com"
 	alias     = "alias.example.com"
@@ -41,7 +41,7 @@ var authority = sync.OnceValues(func() (*signer, *signer) {
 	})
 })
 
-// roots verifies the certificates of tests.
+// roots returns the CAs that verify the certificates of tests.
 func roots() *x509.CertPool {
 	root, _ := authority()
 	pool := x509.NewCertPool()
@@ -54,25 +54,25 @@ func serverCertificate() tls.Certificate {
 	return cert.tls()
 }
 
-// rig is a listener that gives its connections to a Server, with a pool of
-// real servers behind it.
+// rig is a Server with a listener in front of it and a pool of real servers
+// behind it.
 type rig struct {
 	*Server
 	t    testing.TB
 	addr string
 	pool *balancer.Pool
-	up   Upstream // what SetUpstream was told; a test may change a copy
+	up   Upstream // the last SetUpstream; a test may change a copy
 
 	mu       sync.Mutex
 	reports  []Request
-	outcomes map[string][]error // by server
+	outcomes map[string][]error // by server name
 	refused  []error
 	served   []string
 	conns    map[net.Conn]bool
 	serving  sync.WaitGroup
 }
 
-// rigConn is a client's connection as the package wants it.
+// rigConn is a client's connection as a Conn.
 type rigConn struct {
 	*net.TCPConn
 	rig *rig
@@ -110,16 +110,16 @@ func (c *rigConn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// setting is what a test wants of a rig.
+// setting is the configuration of a rig.
 type setting struct {
 	Config
 	upstream  func(*Upstream)
 	pool      func(*balancer.Config)
-	handshake time.Duration // time for it; 0: patience
+	handshake time.Duration // its timeout; 0: testTimeout
 }
 
-// startRig serves what set says until the test ends. Then no server may have a
-// place taken, whatever happened.
+// startRig runs a rig until the test ends. It then fails the test if a server
+// still has an active request.
 func startRig(t testing.TB, set setting, servers ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, outcomes: map[string][]error{}, conns: map[net.Conn]bool{}}
@@ -142,14 +142,14 @@ func startRig(t testing.TB, set setting, servers ...string) *rig {
 	r.up = Upstream{
 		Pool: r.pool, Dial: dialServer, Outcome: r.noteOutcome,
 		Now:            func() time.Duration { return time.Since(start) },
-		ConnectTimeout: patience / 2,
+		ConnectTimeout: testTimeout / 2,
 	}
 	if set.upstream != nil {
 		set.upstream(&r.up)
 	}
 	up := r.up
 	r.SetUpstream(&up)
-	r.listen(cmp.Or(set.handshake, patience))
+	r.listen(cmp.Or(set.handshake, testTimeout))
 	t.Cleanup(r.settle)
 	return r
 }
@@ -196,7 +196,8 @@ func (r *rig) listen(handshake time.Duration) {
 	r.t.Cleanup(func() { ln.Close() })
 }
 
-// settle cuts what is left and fails when a place is still taken.
+// settle closes open connections, and fails if a server still has an active
+// request.
 func (r *rig) settle() {
 	r.mu.Lock()
 	for c := range r.conns {
@@ -205,7 +206,7 @@ func (r *rig) settle() {
 	r.mu.Unlock()
 	r.front.Load().shutDown()
 	for _, s := range r.pool.Servers() {
-		eventually(r.t, "the places on "+s.Name()+" are free", func() bool { return s.Active() == 0 })
+		eventually(r.t, "no request is active on "+s.Name(), func() bool { return s.Active() == 0 })
 	}
 }
 
@@ -221,10 +222,10 @@ func (r *rig) noteOutcome(s *balancer.Server, err error) {
 	r.outcomes[s.Name()] = append(r.outcomes[s.Name()], err)
 }
 
-// report waits for the account of the next request.
+// report waits for the Request of the next request that ends.
 func (r *rig) report() (q Request) {
 	r.t.Helper()
-	eventually(r.t, "a request is accounted for", func() bool {
+	eventually(r.t, "a request is reported", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if len(r.reports) == 0 {
@@ -242,15 +243,16 @@ func (r *rig) refusals() []error {
 	return slices.Clone(r.refused)
 }
 
-// eventually waits for what must happen soon.
+// eventually waits until is returns true, and fails the test if it does not in
+// time.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !is(); {
+	for end := time.Now().Add(testTimeout); !is(); {
 		if time.Now().After(end) {
-			t.Errorf("not in %v: %s", patience, what)
+			t.Errorf("not within %v: %s", testTimeout, what)
 			return
 		}
-		time.Sleep(time.Millisecond) // between looks
+		time.Sleep(time.Millisecond) // polling interval
 	}
 }
 
@@ -258,23 +260,24 @@ func (r *rig) tls(protocols ...string) *tls.Config {
 	return &tls.Config{RootCAs: roots(), ServerName: chat, NextProtos: protocols}
 }
 
-// dial makes a TLS connection that a test writes raw bytes to.
+// dial opens a TLS connection to which a test writes raw bytes.
 func (r *rig) dial(c *tls.Config) *tls.Conn {
 	r.t.Helper()
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: patience}, Config: c}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: testTimeout}, Config: c}
 	conn, err := d.Dial("tcp", r.addr)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(testTimeout))
 	return conn.(*tls.Conn)
 }
 
-// The protocols that a client may speak.
+// The protocols that clients use.
 var protocols = []string{"HTTP/1.1", "HTTP/2.0"}
 
-// client speaks protocol with the rig, whatever the address of a request.
+// client returns a client that uses protocol and connects to the rig, whatever
+// the host of a request is.
 func (r *rig) client(protocol string) *http.Client {
 	p := new(http.Protocols)
 	p.SetHTTP1(protocol == "HTTP/1.1")
@@ -286,19 +289,19 @@ func (r *rig) client(protocol string) *http.Client {
 		TLSClientConfig:       r.tls(),
 		Protocols:             p,
 		DisableCompression:    true,
-		ExpectContinueTimeout: patience,
+		ExpectContinueTimeout: testTimeout,
 	}
 	r.t.Cleanup(t.CloseIdleConnections)
-	return &http.Client{Transport: t, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: t, Timeout: testTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// answer is a response with its body read.
+// answer is a response and its body.
 type answer struct {
 	*http.Response
 	body string
 }
 
-// do makes a request, whose answer must come.
+// do makes a request and fails the test if there is no complete response.
 func (r *rig) do(c *http.Client, q *http.Request) answer {
 	r.t.Helper()
 	res, err := c.Do(q)
@@ -327,13 +330,13 @@ func (r *rig) get(protocol, path string) answer {
 	return r.do(r.client(protocol), newRequest(r.t, "GET", path, nil))
 }
 
-// raw sends bytes over HTTP/1.1 and returns the responses that come until the
-// server closes, or until there are as many as wanted; 0 is all.
+// raw sends bytes over HTTP/1.1. It returns the responses until the server closes
+// the connection or there are as many as wanted; 0 means all.
 func (r *rig) raw(request string, wanted int) []answer {
 	r.t.Helper()
 	conn := r.dial(r.tls("http/1.1"))
 	defer conn.Close()
-	go func() { _, _ = io.WriteString(conn, request) }() // which may end before all is sent
+	go func() { _, _ = io.WriteString(conn, request) }() // may fail before everything is sent
 	return readAnswers(r.t, conn, wanted)
 }
 
@@ -359,8 +362,8 @@ func readAnswers(t testing.TB, conn io.Reader, wanted int) (all []answer) {
 	return all
 }
 
-// raced reports that the race detector is on: everything takes ten times as
-// long.
+// raced reports whether the race detector is on, which makes everything about
+// ten times slower.
 var raced = sync.OnceValue(func() bool {
 	info, ok := debug.ReadBuildInfo()
 	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})

@@ -23,7 +23,7 @@ const (
 	secretThree = "wQ8zH4nLk2/sVb+T7cXyR1pDfG0mJ9eUaI5oK3rWt6E="
 )
 
-// secretsFile writes a file only its owner can read.
+// secretsFile creates a file that only its owner can read.
 func secretsFile(t testing.TB, content string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "preauth")
@@ -56,7 +56,7 @@ func TestLoadSecrets(t *testing.T) {
 	long := strings.Repeat("x", maxSecretBytes)
 	tests := []struct {
 		name, content string
-		want          map[string]string // secret by label
+		want          map[string]string // label -> secret
 		labels        []string
 	}{
 		{"label", "current: " + secretOne, map[string]string{"current": secretOne}, []string{"current"}},
@@ -98,7 +98,7 @@ func TestLoadSecrets(t *testing.T) {
 func TestLoadSecretsErrors(t *testing.T) {
 	tests := []struct {
 		name, content string
-		line          int // 0: of the file
+		line          int // 0: the error is about the file
 		want          error
 	}{
 		{"empty file", "", 0, errNoSecret},
@@ -107,7 +107,7 @@ func TestLoadSecretsErrors(t *testing.T) {
 		{"label with blanks", "\ncurrent: \t\n", 2, errSecretEmpty},
 		{"expiry without secret", "current until 2026-12-31:", 1, errSecretEmpty},
 		{"short", "current: " + secretOne[:minSecretBytes-1], 1, errSecretShort},
-		{"short and bare", "hunter2", 1, errSecretShort},
+		{"short, without a label", "hunter2", 1, errSecretShort},
 		{"long", "current: " + strings.Repeat("x", maxSecretBytes+1), 1, errSecretLong},
 		{"tab", "current: " + secretOne + "\tx", 1, errSecretBytes},
 		{"NUL", secretOne + "\x00", 1, errSecretBytes},
@@ -152,9 +152,9 @@ func TestLoadSecretsErrors(t *testing.T) {
 func TestLoadSecretsDuplicates(t *testing.T) {
 	tests := []struct{ name, content, want string }{
 		{"label", "a: " + secretOne + "\n\na: " + secretTwo, ":3: same label as in line 1: "},
-		{"label of a bare one", "2: " + secretOne + "\n" + secretTwo, ":2: same label as in line 1: "},
+		{"label equal to the position of another", "2: " + secretOne + "\n" + secretTwo, ":2: same label as in line 1: "},
 		{"secret", "# x\na: " + secretOne + "\nb: " + secretOne, ":3: same secret as in line 2: "},
-		{"bare secret", secretOne + "\n" + secretOne, ":2: same secret as in line 1: "},
+		{"same secret without labels", secretOne + "\n" + secretOne, ":2: same secret as in line 1: "},
 		{"expired secret", "a until 2001-01-01: " + secretOne + "\nb: " + secretOne, ":2: same secret as in line 1: "},
 	}
 	for _, tt := range tests {
@@ -169,8 +169,8 @@ func TestLoadSecretsDuplicates(t *testing.T) {
 	}
 }
 
-// secretsComplaints are all that an error about the lines of a file may say:
-// after the name of the file, nothing in it comes from the file.
+// secretsComplaints are all errors about the lines of a file: after the name of
+// the file, nothing in them comes from its contents.
 var secretsComplaints = func() *regexp.Regexp {
 	var all []string
 	for _, err := range []error{
@@ -186,12 +186,12 @@ var secretsComplaints = func() *regexp.Regexp {
 func checkSecretsError(t testing.TB, path string, err error) {
 	t.Helper()
 	if text, ok := strings.CutPrefix(err.Error(), path); !ok || !secretsComplaints.MatchString(text) {
-		t.Errorf("error %q says more than the file, the line and a fixed text", err)
+		t.Errorf("error %q contains more than the file, the line and a fixed text", err)
 	}
 }
 
-// FuzzLoadSecrets: any file loads or is refused with one of the fixed texts,
-// and what loads keeps the promises of LoadSecrets.
+// FuzzLoadSecrets checks that any file is loaded or refused with one of the fixed
+// texts, and that what is loaded conforms to the documentation of LoadSecrets.
 func FuzzLoadSecrets(f *testing.F) {
 	for _, content := range []string{
 		"", "#\n", secretOne, "a: " + secretOne + "\nb: " + secretTwo, "a: " + secretOne + "\na: " + secretTwo,
@@ -227,11 +227,11 @@ func FuzzLoadSecrets(f *testing.F) {
 				t.Fatalf("line %d: %q matches %q, %v", entry.line, secret, got, ok)
 			}
 			if _, ok := s.matchAt(secret+"x", early); ok {
-				t.Fatalf("line %d: %q matches with a byte more", entry.line, secret)
+				t.Fatalf("line %d: %q matches with an additional byte", entry.line, secret)
 			}
 		}
 		if len(seen) == 0 {
-			t.Fatal("loaded without a secret")
+			t.Fatal("loaded a file without a secret")
 		}
 	})
 }
@@ -273,10 +273,10 @@ func TestSecretsExpire(t *testing.T) {
 	if diff := cmp.Diff([]string{"day", "time", "good"}, labels(s)); diff != "" {
 		t.Errorf("labels (-want +got)\n%s", diff)
 	}
-	// The end of the year 0 is the zero time.
+	// The end of year 0 is the zero time.
 	for _, expiry := range []string{"2001-01-01", "0000-12-31", "0001-01-01T00:00:00Z"} {
 		if _, ok := mustLoadSecrets(t, "old until "+expiry+": "+secretOne).Match(secretOne); ok {
-			t.Errorf("Match takes a secret that expired on %s", expiry)
+			t.Errorf("Match accepts a secret that expired on %s", expiry)
 		}
 	}
 }
@@ -294,21 +294,21 @@ func TestSecretsMatchNothingElse(t *testing.T) {
 	}
 	for _, s := range []*Secrets{nil, {}} {
 		if _, ok := s.Match(""); ok {
-			t.Error("no secret at all matches the empty value")
+			t.Error("the empty value matches although there are no secrets")
 		}
 	}
 }
 
-// What LoadSecrets returns holds neither the secrets nor digests that anyone
-// else could compute from a guess.
-func TestSecretsAreNotKept(t *testing.T) {
+// The result of LoadSecrets contains neither the secrets nor digests that can be
+// computed without the key.
+func TestSecretsAreNotStored(t *testing.T) {
 	s := mustLoadSecrets(t, "a: "+secretOne)
 	if dump := fmt.Sprintf("%+v %#v", s.list, s.list); strings.Contains(dump, secretOne[:8]) {
-		t.Errorf("a dump holds the secret: %s", dump)
+		t.Errorf("a dump contains the secret: %s", dump)
 	}
 	got := s.list[0].digest
 	if got == sha256.Sum256([]byte(secretOne)) {
-		t.Error("the digest has no key")
+		t.Error("the digest does not depend on the key")
 	}
 	unkeyed := hmac.New(sha256.New, make([]byte, sha256.Size))
 	unkeyed.Write([]byte(secretOne))
@@ -344,7 +344,7 @@ func TestLoadSecretsAccess(t *testing.T) {
 func TestLoadSecretsOfOthers(t *testing.T) {
 	path := secretsFile(t, secretOne)
 	if err := os.Chown(path, 12345, -1); err != nil {
-		t.Skipf("only root can give files away: %v", err)
+		t.Skipf("only root can change the owner of a file: %v", err)
 	}
 	if _, err := LoadSecrets(path); err == nil || !strings.Contains(err.Error(), "owned by user 12345") {
 		t.Errorf("error %v, want one that names the owner", err)
@@ -377,7 +377,7 @@ func TestLoadSecretsFromSystemd(t *testing.T) {
 		{"same beginning", dir[:len(dir)-1], path, false},
 		{"link in it to a file elsewhere", filepath.Dir(outward), outward, false},
 		{"relative", ".", path, false},
-		{"not there", dir + "/none", path, false},
+		{"missing file", dir + "/none", path, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv("CREDENTIALS_DIRECTORY", tt.credentials)

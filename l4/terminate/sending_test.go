@@ -11,8 +11,8 @@ import (
 	"culvert/balancer"
 )
 
-// A body that waits to be asked for is not sent before it is, or before the
-// server has had a second, and not at all when the server answers.
+// With Expect: 100-continue, the body is sent after the server's 100 Continue or
+// after a second, and not at all if the server answers.
 func TestExpectedBodyIsHeldBack(t *testing.T) {
 	const bodyless = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 	for _, tt := range []struct{ name, says, want string }{
@@ -29,11 +29,11 @@ func TestExpectedBodyIsHeldBack(t *testing.T) {
 					if _, err := readHead(r); err != nil {
 						return
 					}
-					_ = c.SetReadDeadline(time.Now().Add(5 * moment))
+					_ = c.SetReadDeadline(time.Now().Add(5 * quietTime))
 					if _, err := r.ReadByte(); !timedOut(err) {
-						t.Errorf("the body is sent, or nothing more: %v", err)
+						t.Errorf("the body was sent too early, or the connection ended: %v", err)
 					}
-					_ = c.SetReadDeadline(time.Now().Add(patience))
+					_ = c.SetReadDeadline(time.Now().Add(testTimeout))
 					_, _ = io.WriteString(c, tt.says)
 					b := make([]byte, len(framed)-strings.Index(framed, "\r\n\r\n")-4)
 					n, _ := io.ReadFull(r, b)
@@ -57,9 +57,9 @@ func TestExpectedBodyIsHeldBack(t *testing.T) {
 	}
 }
 
-// A body of which nothing was asked for goes to the next server whole, when
-// the first one dies; one that was asked for does not go anywhere else.
-func TestExpectedBodyGoesElsewhere(t *testing.T) {
+// A body that was not read yet is sent completely to the next server if the
+// first one fails. Once a part of it was read, it is not sent to another server.
+func TestUntouchedBodyGoesToTheNextServer(t *testing.T) {
 	text := strings.Repeat("hello", 100_000)
 	for says, want := range map[string]int{"": 200, "HTTP/1.1 103 Early Hints\r\n\r\n": 200, "HTTP/1.1 100 Continue\r\n\r\n": 502} {
 		for _, n := range []int64{int64(len(text)), -1} {
@@ -81,19 +81,19 @@ func TestExpectedBodyGoesElsewhere(t *testing.T) {
 				}
 				got := other.take()
 				if len(got) > 1 || (len(got) == 1) != (want == 200) || len(got) == 1 && (got[0].Body != text || got[0].Cut) {
-					t.Errorf("%q: the other server got %d requests, or another body", says, len(got))
+					t.Errorf("%q: the other server got %d requests, or a different body", says, len(got))
 				}
 			}
 		}
 	}
 }
 
-// A server that answers while the client still sends is heard, and loses the
-// connection, whether it would keep it or not.
+// If a server answers while the client is still sending, the response is passed
+// on and the connection to the server is closed, even if the server keeps it open.
 func TestAnsweredWhileSending(t *testing.T) {
-	server := startTurns(t, false, func(x *turn) bool {
+	server := startScripted(t, false, func(x *scriptedRequest) bool {
 		x.answer("HTTP/1.1 413 Content Too Large", "Content-Length: 5\r\n\r\nlarge")
-		return true // and goes on to read
+		return true // keep reading
 	})
 	r := startRig(t, setting{}, server.addr)
 	eachProtocol(t, func(t *testing.T, protocol string) {
@@ -108,7 +108,7 @@ func TestAnsweredWhileSending(t *testing.T) {
 			if string(text) != "large" || err != nil || res.StatusCode != 413 {
 				t.Errorf("got %s, %q, %v", res.Status, text, err)
 			}
-			eventually(t, "the server has its place back", func() bool { return r.pool.Servers()[0].Active() == 0 })
+			eventually(t, "the server has no active request", func() bool { return r.pool.Servers()[0].Active() == 0 })
 			eventually(t, "the connection is closed", func() bool { return server.open.Load() == 0 })
 			res.Body.Close()
 			w.Close()
@@ -116,9 +116,9 @@ func TestAnsweredWhileSending(t *testing.T) {
 	})
 }
 
-// A body that waits to be asked for is left alone when its connection has
-// failed, and when the server has answered.
-func TestExpectedBodyIsLeftAlone(t *testing.T) {
+// A body that waits for a 100 Continue is not read after its connection has
+// failed or the server has answered.
+func TestExpectedBodyIsNotReadAfterTheAnswer(t *testing.T) {
 	for _, says := range []string{"", "HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\n"} {
 		p, b := newPlayed(t), newWaiting(t.Context())
 		q := post(t.Context(), b, 5)
@@ -132,19 +132,19 @@ func TestExpectedBodyIsLeftAlone(t *testing.T) {
 			t.Errorf("%q: got %v", says, err)
 		}
 		if err == nil {
-			eventually(t, "nobody waits any more", func() bool { return p.halves.Load() == 1 })
+			eventually(t, "the goroutine of the body has ended", func() bool { return p.halves.Load() == 1 })
 			p.settle(true)
 		}
-		eventually(t, "both halves are over", func() bool { return p.halves.Load() == 0 })
+		eventually(t, "both halves have ended", func() bool { return p.halves.Load() == 0 })
 		if len(b.asked) > 0 || q.Body.(*body).touched.Load() || p.freed.Load() > 0 {
-			t.Errorf("%q: the body was asked for, or the connection is free", says)
+			t.Errorf("%q: the body was read, or the connection was freed", says)
 		}
 	}
 }
 
-// A body that is asked for comes before the server has had its second.
-func TestExpectedBodyComesWhenAskedFor(t *testing.T) {
-	eventually(t, "it comes in time", func() bool { // which the scheduler decides too
+// After a 100 Continue the body is sent at once, not after a second.
+func TestExpectedBodyIsSentAtOnceAfterContinue(t *testing.T) {
+	eventually(t, "the body is sent in time", func() bool { // depends on the scheduler too, hence the repetition
 		p := newPlayed(t)
 		q := post(t.Context(), strings.NewReader("hello"), 5)
 		q.Header.Set("Expect", "100-continue")
@@ -164,11 +164,12 @@ func TestExpectedBodyComesWhenAskedFor(t *testing.T) {
 	})
 }
 
-// A hint that comes while a body is asked for at last does not get in its way.
+// An informational response does not collide with the 100 Continue that net/http
+// sends when the body is read at last.
 func TestHintWhileTheBodyIsAskedFor(t *testing.T) {
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		_, _ = readHead(r)
-		_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\n") // and no 100
+		_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\n\r\n") // without a 100 Continue
 		_, _ = io.ReadFull(r, make([]byte, 5))
 		_, _ = io.WriteString(c, short)
 	})

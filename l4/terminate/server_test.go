@@ -27,7 +27,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// rsaCertificate suits the suites without ephemeral keys too.
+// rsaCertificate returns a certificate that also works without ephemeral keys.
 func rsaCertificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -46,8 +46,8 @@ func rsaCertificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// What is weak is refused, and what the profile has is not, with certificates
-// of both kinds.
+// Each profile accepts its versions and suites and refuses weaker ones, with RSA
+// and ECDSA certificates.
 func TestProfiles(t *testing.T) {
 	certs := &Certificates{pairs: []tls.Certificate{serverCertificate(), rsaCertificate(t)}}
 	version := func(v uint16) *tls.Config { return &tls.Config{MinVersion: v, MaxVersion: v} }
@@ -79,7 +79,7 @@ func TestProfiles(t *testing.T) {
 				c := tt.client.Clone()
 				c.InsecureSkipVerify, c.ServerName = true, chat
 				before := len(r.refusals())
-				conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", r.addr, c)
+				conn, err := tls.DialWithDialer(&net.Dialer{Timeout: testTimeout}, "tcp", r.addr, c)
 				if err == nil {
 					conn.Close()
 				}
@@ -95,11 +95,11 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// openssl agrees about what is refused. It has to be told to try.
+// openssl gets the same results. It needs options to offer what is refused.
 func TestProfilesWithOpenSSL(t *testing.T) {
 	program.Need(t, "openssl")
 	certs := &Certificates{pairs: []tls.Certificate{rsaCertificate(t)}}
-	r := startRig(t, setting{Config: Config{Certificates: func() *Certificates { return certs }}}, nobodyAt(t))
+	r := startRig(t, setting{Config: Config{Certificates: func() *Certificates { return certs }}}, closedAddr(t))
 	for args, want := range map[string]bool{
 		"-tls1 -cipher ALL:@SECLEVEL=0":               false,
 		"-tls1_1 -cipher ALL:@SECLEVEL=0":             false,
@@ -118,8 +118,8 @@ func TestProfilesWithOpenSSL(t *testing.T) {
 	}
 }
 
-// A session is resumed by the Server that began it and by no other one, so
-// that what one route asks of a client is asked by it.
+// Only the Server that started a session resumes it, so that the requirements of
+// one route cannot be met with the session of another.
 func TestResumptionStaysWithTheServer(t *testing.T) {
 	server := startRecorder(t, nil)
 	one, two := startRig(t, setting{}, server.addr), startRig(t, setting{}, server.addr)
@@ -132,7 +132,7 @@ func TestResumptionStaysWithTheServer(t *testing.T) {
 				resume bool
 			}{{one, false}, {one, true}, {two, false}, {one, false}, {one, true}} {
 				conn := step.at.dial(c)
-				// A request makes the client read, and with that the ticket.
+				// A request makes the client read, and thus receive the ticket.
 				_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+chat+"\r\nConnection: close\r\n\r\n")
 				if got := readAnswers(t, conn, 1); len(got) != 1 || got[0].StatusCode != 200 {
 					t.Fatalf("got %v", got)
@@ -146,8 +146,8 @@ func TestResumptionStaysWithTheServer(t *testing.T) {
 	}
 }
 
-// With certificate authorities that ask for proof a client may still offer
-// what it likes, and only an authority gets the proof's protocol.
+// With ACME, clients may still offer any protocols, and the challenge protocol is
+// negotiated only with a certificate authority.
 func TestProtocolsOffered(t *testing.T) {
 	withACME := &ACME{Manager: &autocert.Manager{Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(chat)}}
 	echoing := startScript(t, func(c net.Conn, r *bufio.Reader) { echo(c, r) })
@@ -162,7 +162,7 @@ func TestProtocolsOffered(t *testing.T) {
 		{"http/1.1", Config{}, []string{"http/1.1"}, "http/1.1", false},
 		{"nothing", Config{}, nil, "", false},
 		{"something else", Config{}, []string{"imap"}, "", true},
-		{"proof that nobody gives", Config{}, []string{acmeProtocol}, "", true},
+		{"challenge without a certificate", Config{}, []string{acmeProtocol}, "", true},
 		{"raw", Config{Raw: true}, []string{"imap"}, "", false},
 		{"raw, h2", Config{Raw: true}, []string{"h2"}, "", false},
 		{"raw, with ACME", Config{Raw: true, ACME: withACME}, []string{"imap"}, "", false},
@@ -171,7 +171,7 @@ func TestProtocolsOffered(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := startRig(t, setting{Config: tt.cfg}, echoing)
-			conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", r.addr, r.tls(tt.offers...))
+			conn, err := tls.DialWithDialer(&net.Dialer{Timeout: testTimeout}, "tcp", r.addr, r.tls(tt.offers...))
 			if err == nil {
 				defer conn.Close()
 			}
@@ -185,7 +185,7 @@ func TestProtocolsOffered(t *testing.T) {
 	}
 }
 
-// proofs is a cache that has the certificate of a proof under way.
+// proofs is a cache with the certificate of a challenge in progress.
 type proofs struct{ site }
 
 func (p proofs) Get(_ context.Context, key string) ([]byte, error) {
@@ -198,8 +198,8 @@ func (p proofs) Get(_ context.Context, key string) ([]byte, error) {
 func (proofs) Put(context.Context, string, []byte) error { return nil }
 func (proofs) Delete(context.Context, string) error      { return nil }
 
-// An authority that asks for proof gets it, whatever the route asks of others,
-// and gets nothing else.
+// A challenge of a certificate authority is answered whatever the route requires
+// of clients, and the connection can be used for nothing else.
 func TestProofForAuthority(t *testing.T) {
 	proof := newSite(t)
 	acme := &ACME{Manager: &autocert.Manager{Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(chat), Cache: proofs{proof}}}
@@ -220,7 +220,7 @@ func TestProofForAuthority(t *testing.T) {
 			state := conn.ConnectionState()
 			want, _ := pem.Decode([]byte(proof.chain))
 			if state.NegotiatedProtocol != acmeProtocol || !bytes.Equal(state.PeerCertificates[0].Raw, want.Bytes) {
-				t.Errorf("got the protocol %q, and another certificate", state.NegotiatedProtocol)
+				t.Errorf("got protocol %q and the wrong certificate", state.NegotiatedProtocol)
 			}
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+chat+"\r\n\r\n")
 			if b, _ := io.ReadAll(conn); len(b) > 0 || len(reached.take()) > 0 {
@@ -230,8 +230,8 @@ func TestProofForAuthority(t *testing.T) {
 	}
 }
 
-// Requests under way finish when a Server is retired, connections that wait
-// end, and what still arrives is served.
+// After Retire, requests in progress finish, idle connections are closed, and
+// connections that still arrive are served.
 func TestRetire(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		arrived, finish := make(chan bool, 1), make(chan bool)
@@ -262,12 +262,12 @@ func TestRetire(t *testing.T) {
 			b, _ := io.ReadAll(res.Body)
 			slow <- answer{res, string(b)}
 		}()
-		within(t, "the request is under way", arrived)
+		within(t, "the request has reached the server", arrived)
 		old := r.front.Load()
 		r.Retire()
 		within(t, "the old front is closed", old.done)
 		if _, err := waiting.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("the connection that waits: got %v", err)
+			t.Errorf("idle connection: got %v", err)
 		}
 		late := r.get("HTTP/1.1", "/late")
 		if late.StatusCode != 200 || late.body != "/late" || !late.Close {
@@ -278,11 +278,11 @@ func TestRetire(t *testing.T) {
 		}
 		close(finish)
 		if got := within(t, "the request finishes", slow); got.Response == nil || got.StatusCode != 200 || got.body != "/slow" {
-			t.Errorf("under way: got %+v", got)
+			t.Errorf("request in progress: got %+v", got)
 		}
 		client.CloseIdleConnections()
 		r.front.Load().shutDown()
-		eventually(t, "the goroutines are gone", func() bool { return runtime.NumGoroutine() <= before-1 })
+		eventually(t, "the goroutines have ended", func() bool { return runtime.NumGoroutine() <= before-1 })
 		if t.Failed() {
 			b := make([]byte, 1<<20)
 			t.Logf("%d goroutines, before %d: %s", runtime.NumGoroutine(), before, b[:runtime.Stack(b, true)])
@@ -290,8 +290,7 @@ func TestRetire(t *testing.T) {
 	})
 }
 
-// Connections that arrive while a Server is retired are served, by the old
-// front or the new one.
+// Connections that arrive during Retire are served by the old or the new front.
 func TestRetireLosesNoConnection(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -306,12 +305,12 @@ func TestRetireLosesNoConnection(t *testing.T) {
 				default:
 				}
 				c := r.tls("http/1.1")
-				conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", r.addr, c)
+				conn, err := tls.DialWithDialer(&net.Dialer{Timeout: testTimeout}, "tcp", r.addr, c)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				_ = conn.SetDeadline(time.Now().Add(patience))
+				_ = conn.SetDeadline(time.Now().Add(testTimeout))
 				_, _ = io.WriteString(conn, "GET /a HTTP/1.1\r\nHost: "+chat+"\r\n\r\n")
 				if got := readAnswers(t, conn, 1); len(got) != 1 || got[0].StatusCode != 200 {
 					t.Errorf("got %v", got)
@@ -329,8 +328,8 @@ func TestRetireLosesNoConnection(t *testing.T) {
 	clients.Wait()
 }
 
-// A connection that waits for a front that closes goes to its successor, and
-// ends when there is none.
+// A connection that is being passed to a front when that closes goes to the next
+// front. If there is none, the connection is closed.
 func TestRetiredFrontPassesOn(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -350,18 +349,18 @@ func TestRetiredFrontPassesOn(t *testing.T) {
 	r.front.Store(deaf)
 	_ = deaf.Close()
 	if b, err := io.ReadAll(r.dial(r.tls("http/1.1"))); len(b) > 0 || err != nil {
-		t.Errorf("got %q, %v; want the end", b, err)
+		t.Errorf("got %q, %v; want EOF", b, err)
 	}
 	r.front.Store(good)
 }
 
-// Whatever becomes of connections and requests, no place stays taken.
-func TestNothingStays(t *testing.T) {
+// However connections and requests end, no server stays active.
+func TestServersAreReleasedInEveryCase(t *testing.T) {
 	server := startRecorder(t, nil)
 	silent := startScript(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
 	r := startRig(t, setting{
 		Config: Config{Limits: Limits{ResponseTimeout: 20 * time.Millisecond}},
-	}, server.addr, nobodyAt(t), answering(t, "HTTP/1.1 101 Switching Protocols\r\n\r\n"), answering(t, "HTTP/1.1 007 Bond\r\n\r\n"), silent,
+	}, server.addr, closedAddr(t), answering(t, "HTTP/1.1 101 Switching Protocols\r\n\r\n"), answering(t, "HTTP/1.1 007 Bond\r\n\r\n"), silent,
 		answering(t, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"))
 	for range 3 {
 		for range 6 {
@@ -380,8 +379,8 @@ func TestNothingStays(t *testing.T) {
 	r.settle()
 }
 
-// The connection's report of its server is the last one that answered.
-func TestServedIsTold(t *testing.T) {
+// Served gets the server that answered last.
+func TestServedGetsTheServer(t *testing.T) {
 	one, two := startRecorder(t, nil), startRecorder(t, nil)
 	r := startRig(t, setting{}, one.addr, two.addr)
 	client := r.client("HTTP/2.0")

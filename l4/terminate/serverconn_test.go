@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// played is a connection whose server a test plays.
+// played is a connection whose server is played by a test.
 type played struct {
 	*serverConn
 	t      testing.TB
@@ -30,14 +30,14 @@ func newPlayed(t testing.TB) *played {
 	return p
 }
 
-// says has the server take a request's head, and answer.
+// says makes the server read the headers of a request and answer.
 func (p *played) says(response string) {
 	if _, err := readHead(p.reader); err == nil {
 		_, _ = io.WriteString(p.server, response)
 	}
 }
 
-// post makes a request with a body of n bytes; -1 is chunked.
+// post returns a request with a body of n bytes; -1 means chunked.
 func post(ctx context.Context, b io.Reader, n int64) *http.Request {
 	q := httptest.NewRequestWithContext(ctx, "POST", "http://"+chat+"/", nil)
 	limits := Limits{}.withDefaults()
@@ -46,8 +46,9 @@ func post(ctx context.Context, b io.Reader, n int64) *http.Request {
 	return q
 }
 
-// waiting is a body whose bytes come when they are sent, which ends when all
-// are, and breaks off with its request; its Read says that it was called.
+// waiting is a body whose bytes are sent by the test. It ends when next is
+// closed, and fails when its request is cancelled. asked gets a value when Read
+// is called.
 type waiting struct {
 	ctx   context.Context
 	asked chan bool
@@ -73,29 +74,29 @@ func (w *waiting) Read(b []byte) (int, error) {
 
 const short = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
-// A connection is not free while the body of a request is on its way, however
-// complete the response is, and a body that goes on and on ends it.
+// A connection is not free while the body of a request is still being sent, even
+// if the response is complete. If that takes too long, it is closed.
 func TestConnectionIsNotFreeWhileTheBodyIsSent(t *testing.T) {
 	p, b := newPlayed(t), newWaiting(t.Context())
 	go p.says(short)
 	if _, err := p.roundTrip(post(t.Context(), b, -1)); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the body is asked for", b.asked)
+	within(t, "the body is read", b.asked)
 	p.settle(true)
 	if _, err := io.ReadAll(p.reader); timedOut(err) {
-		t.Error("the connection stays open")
+		t.Error("the connection is still open")
 	}
-	close(b.next) // all of it, too late
-	eventually(t, "both halves are over", func() bool { return p.halves.Load() == 0 })
+	close(b.next) // the rest of it, too late
+	eventually(t, "both halves have ended", func() bool { return p.halves.Load() == 0 })
 	if n := p.freed.Load(); n != 0 {
-		t.Errorf("it was free %d times", n)
+		t.Errorf("the connection was freed %d times", n)
 	}
 }
 
-// A connection is free once, when both halves of an exchange have ended,
-// whichever is the last.
-func TestConnectionIsFreeOnce(t *testing.T) {
+// A connection is freed exactly once, when both halves of an exchange have ended,
+// in either order.
+func TestConnectionIsFreedOnce(t *testing.T) {
 	t.Run("the response is last", func(t *testing.T) {
 		p := newPlayed(t)
 		go func() {
@@ -110,33 +111,33 @@ func TestConnectionIsFreeOnce(t *testing.T) {
 			}
 			eventually(t, "the body is sent", func() bool { return p.halves.Load() == 1 })
 			if n := p.freed.Load(); n != i {
-				t.Errorf("it was free %d times after %d exchanges", n, i)
+				t.Errorf("the connection was freed %d times after %d exchanges", n, i)
 			}
 			if p.settle(true); p.freed.Load() != i+1 {
-				t.Errorf("it was free %d times after %d exchanges", p.freed.Load(), i+1)
+				t.Errorf("the connection was freed %d times after %d exchanges", p.freed.Load(), i+1)
 			}
 		}
 	})
 	t.Run("the body is last", func(t *testing.T) {
-		inTime := func() bool { // which the scheduler decides too
+		inTime := func() bool { // depends on the scheduler too, hence the repetition
 			p, b := newPlayed(t), newWaiting(t.Context())
 			go p.says(short)
 			if _, err := p.roundTrip(post(t.Context(), b, -1)); err != nil {
 				t.Fatal(err)
 			}
-			within(t, "the body is asked for", b.asked)
+			within(t, "the body is read", b.asked)
 			p.settle(true)
 			close(b.next)
-			eventually(t, "both halves are over", func() bool { return p.halves.Load() == 0 })
-			return p.freed.Load() == 1 && !isClosed(p.server, 2*bodyGrace) // what the timer had
+			eventually(t, "both halves have ended", func() bool { return p.halves.Load() == 0 })
+			return p.freed.Load() == 1 && !isClosed(p.server, 2*bodyGrace) // longer than the timer
 		}
-		eventually(t, "it is free", inTime)
+		eventually(t, "the connection is freed", inTime)
 	})
 }
 
-// A request that is cancelled when it is over does nothing to the connection,
-// which may have another one.
-func TestCancelledTooLate(t *testing.T) {
+// Cancelling a request after it has ended does not affect the connection, which
+// may already be used for another one.
+func TestCancelAfterTheEndDoesNotAffectTheConnection(t *testing.T) {
 	p := newPlayed(t)
 	for i := range int64(50) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -148,13 +149,13 @@ func TestCancelledTooLate(t *testing.T) {
 		p.settle(true)
 		cancel()
 	}
-	if isClosed(p.server, moment) || p.freed.Load() != 50 {
-		t.Errorf("the connection is closed, or was free %d times", p.freed.Load())
+	if isClosed(p.server, quietTime) || p.freed.Load() != 50 {
+		t.Errorf("the connection is closed, or was freed %d times", p.freed.Load())
 	}
 }
 
-// A request that is cancelled before it is over takes the connection with it.
-func TestCancelledInTime(t *testing.T) {
+// Cancelling a request before it has ended closes the connection.
+func TestCancelBeforeTheEndClosesTheConnection(t *testing.T) {
 	for name, says := range map[string]string{
 		"no response": "", "half of the headers": "HTTP/1.1 200 OK\r\nConte", "a hint": "HTTP/1.1 103 Early Hints\r\n\r\n",
 		"no body": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "half of it": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe",
@@ -181,8 +182,8 @@ func TestCancelledInTime(t *testing.T) {
 			} else if !errors.Is(err, context.Canceled) {
 				t.Errorf("%s, %s: got %v", method, name, err)
 			}
-			if !isClosed(p.server, patience) || p.freed.Load() != 0 {
-				t.Errorf("%s, %s: the connection is of use after it was cancelled", method, name)
+			if !isClosed(p.server, testTimeout) || p.freed.Load() != 0 {
+				t.Errorf("%s, %s: the connection is usable after the request was cancelled", method, name)
 			}
 			cancel()
 		}

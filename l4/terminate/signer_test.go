@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// A signer is a CA that exists in memory only, or a client with its key.
+// A signer is a CA that exists only in memory, or a client with its key.
 type signer struct {
 	*x509.Certificate
 	key *ecdsa.PrivateKey
 }
 
-// certChange is what a test wants different about a certificate.
+// certChange changes a certificate before it is signed.
 type certChange func(*x509.Certificate)
 
 func validFrom(from, to time.Duration) certChange {
@@ -47,7 +47,7 @@ func asCA(c *x509.Certificate) {
 	c.ExtKeyUsage = nil
 }
 
-// newRoot makes a self-signed CA, valid for a day from a day ago.
+// newRoot returns a self-signed CA, valid from a day ago until in a day.
 func newRoot(t testing.TB, name string, changes ...certChange) *signer {
 	t.Helper()
 	return signCert(t, nil, nil, name, append([]certChange{asCA, validFrom(-24*time.Hour, 24*time.Hour)}, changes...))
@@ -58,14 +58,15 @@ func (s *signer) newCA(t testing.TB, name string, changes ...certChange) *signer
 	return signCert(t, s, nil, name, append([]certChange{asCA, validFrom(-24*time.Hour, 24*time.Hour)}, changes...))
 }
 
-// newClient makes a client's certificate, valid for two hours from an hour ago.
+// newClient returns a client certificate, valid from an hour ago until in an
+// hour.
 func (s *signer) newClient(t testing.TB, name string, changes ...certChange) *signer {
 	t.Helper()
 	return signCert(t, s, nil, name, changes)
 }
 
-// signCert makes a certificate for a key, nil for a new one, by a signer, nil for
-// itself.
+// signCert returns a certificate for key, signed by by. A nil key means a new
+// one, a nil signer means self-signed.
 func signCert(t testing.TB, by *signer, key *ecdsa.PrivateKey, name string, changes []certChange) *signer {
 	t.Helper()
 	if key == nil {
@@ -109,7 +110,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-// tls returns what the client sends: its certificate and the intermediates.
+// tls returns what a client sends: its certificate and intermediates.
 func (s *signer) tls(between ...*signer) tls.Certificate {
 	c := tls.Certificate{Certificate: [][]byte{s.Raw}, PrivateKey: s.key}
 	for _, ca := range between {
@@ -118,8 +119,8 @@ func (s *signer) tls(between ...*signer) tls.Certificate {
 	return c
 }
 
-// A crl is a revocation list to be; the zero value is number 1, of an hour ago,
-// for two hours, and revokes nothing.
+// A crl describes a revocation list. The zero value is number 1, valid from an
+// hour ago until in an hour, and revokes nothing.
 type crl struct {
 	number     int64
 	from, to   time.Duration // from now
@@ -169,7 +170,7 @@ func pemOf(cas ...*signer) []byte {
 
 func tempFile(t testing.TB, name string, text []byte) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "culvert") // not t.TempDir, whose name would be in errors
+	dir, err := os.MkdirTemp("", "culvert") // not t.TempDir, whose path contains the test name and would be in errors
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +182,7 @@ func tempFile(t testing.TB, name string, text []byte) string {
 	return file
 }
 
-// tryLoad loads CAs in PEM and lists in either form, a file for each.
+// tryLoad loads CAs in PEM and lists in PEM or DER, each from a file of its own.
 func tryLoad(t testing.TB, cas []byte, crls ...[]byte) (*Authorities, error) {
 	t.Helper()
 	var files []string

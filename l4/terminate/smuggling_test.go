@@ -12,17 +12,17 @@ import (
 	"culvert/l4/internal/program"
 )
 
-// inner is a request that must never be one.
+// inner is the text of a request that must never be treated as a request.
 const inner = "GET /inner HTTP/1.1\r\nHost: " + chat + "\r\n\r\n"
 
-// A framing is a POST whose end is said in a way that not everyone takes to be
-// the same. Afterwards comes "GET /after", on the same connection.
+// A framing is a POST whose end is ambiguous to some servers. "GET /after"
+// follows it on the same connection.
 type framing struct {
 	name    string
 	headers string
 	body    string
-	// want is the body that the server gets, when it gets one; "refused" is
-	// that it must not.
+	// want is the body that the server gets if it gets one; "refused" means that
+	// it must not get one.
 	want string
 }
 
@@ -46,7 +46,7 @@ func framings() []framing {
 		{"TE.TE, chunked last", "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", chunk(inner) + "0\r\n\r\n", refused},
 		{"TE.TE, twice chunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunk(inner) + "0\r\n\r\n", refused},
 		{"a list", "Transfer-Encoding: gzip, chunked\r\n", chunk(inner) + "0\r\n\r\n", refused},
-		{"a list that ends otherwise", "Transfer-Encoding: chunked, identity\r\nContent-Length: 4\r\n", chunk(inner) + "0\r\n\r\n", refused},
+		{"a list whose last encoding is not chunked", "Transfer-Encoding: chunked, identity\r\nContent-Length: 4\r\n", chunk(inner) + "0\r\n\r\n", refused},
 		{"xchunked", "Transfer-Encoding: xchunked\r\nContent-Length: 4\r\n", chunk(inner) + "0\r\n\r\n", refused},
 		{"quoted", "Transfer-Encoding: \"chunked\"\r\nContent-Length: 4\r\n", chunk(inner) + "0\r\n\r\n", refused},
 		{"with a vertical tab", "Transfer-Encoding: \x0bchunked\r\nContent-Length: 4\r\n", chunk(inner) + "0\r\n\r\n", refused},
@@ -88,7 +88,7 @@ func framings() []framing {
 	return all
 }
 
-// chains are the ways from culvert to a recorder.
+// chains are the possible paths from culvert to a recorder.
 func chains(t *testing.T) map[string]func(server string) string {
 	return map[string]func(string) string{
 		"net/http": func(s string) string { return s },
@@ -97,9 +97,9 @@ func chains(t *testing.T) map[string]func(server string) string {
 	}
 }
 
-// Whatever the framing, servers get the requests that were meant or none, and
-// one of a kind that can be read in one way only. What was not meant to be a
-// request never is one, and nobody gets another one's response.
+// Whatever the framing, servers get the intended requests or none, in a form that
+// is unambiguous. Nothing else becomes a request, and no client gets the response
+// of another.
 func TestSmuggling(t *testing.T) {
 	for name, chain := range chains(t) {
 		t.Run(name, func(t *testing.T) {
@@ -122,27 +122,27 @@ func (f *framing) check(t *testing.T, r *rig, server *recorder) {
 	after := "GET /after HTTP/1.1\r\nHost: " + chat + "\r\nConnection: close\r\n\r\n"
 	answers := r.raw(head+f.body+after, 0)
 	if len(answers) == 0 {
-		t.Fatal("no answer")
+		t.Fatal("no response")
 	}
 	f.checkSeen(t, server.take())
 	if first := answers[0]; f.want == refused {
 		if first.StatusCode < 400 || len(answers) > 1 || !first.Close {
-			t.Errorf("got %s and %d answers, close %v; want one that refuses, and the connection closed", first.Status, len(answers), first.Close)
+			t.Errorf("got %s and %d responses, close %v; want one refusal and the connection closed", first.Status, len(answers), first.Close)
 		}
 	} else if first.StatusCode != 200 || first.body != "POST /outer" {
 		t.Errorf("got %s, %q", first.Status, first.body)
 	}
 	if len(answers) > 1 && answers[1].StatusCode == 200 && answers[1].body != "GET /after" {
-		t.Errorf("the second answer is %q", answers[1].body)
+		t.Errorf("the second response is %q", answers[1].body)
 	}
 	if f.want != refused && len(answers) != 2 {
-		t.Errorf("got %d answers, want 2", len(answers))
+		t.Errorf("got %d responses, want 2", len(answers))
 	}
 	f.checkSeen(t, r.checkSync(t, server))
 }
 
-// checkSeen looks at what a server got. A chain may pass the beginning of a
-// request on that turns out to have no good end, and do that late.
+// checkSeen checks what a server got. A chain may pass on the beginning of a
+// request whose end turns out to be malformed, and may do so late.
 func (f *framing) checkSeen(t *testing.T, all []seen) {
 	t.Helper()
 	whole := 0
@@ -163,8 +163,8 @@ func (f *framing) checkSeen(t *testing.T, all []seen) {
 	}
 }
 
-// checkSync fails when the connections to servers are out of step. It returns
-// what else the server got since it was last asked.
+// checkSync fails if responses do not match requests on the connections to
+// servers. It returns what else the server got since it was last asked.
 func (r *rig) checkSync(t *testing.T, server *recorder) (late []seen) {
 	t.Helper()
 	for i := range 3 {
@@ -181,14 +181,14 @@ func (r *rig) checkSync(t *testing.T, server *recorder) (late []seen) {
 	return late
 }
 
-// Heads that can be read in several ways.
-func TestSmugglingInHeads(t *testing.T) {
+// Ambiguous headers do not smuggle requests.
+func TestSmugglingInHeaders(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
 	host := "Host: " + chat + "\r\n"
 	for _, tt := range []struct {
 		name, request string
-		most          int // requests that the server gets
+		max           int // maximum number of requests that the server gets
 	}{
 		{"a bare LF after the request line", "GET /a HTTP/1.1\n" + host + "\r\n", 1},
 		{"bare LFs", "GET /a HTTP/1.1\nHost: " + chat + "\n\n", 1},
@@ -212,31 +212,31 @@ func TestSmugglingInHeads(t *testing.T) {
 		{"a length and an upgrade", "GET /a HTTP/1.1\r\n" + host + "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: " + strconv.Itoa(len(inner)) + "\r\n\r\n" + inner, 1},
 		{"a folded header", "GET /a HTTP/1.1\r\n" + host + "X: a\r\n Content-Length: 5\r\n\r\n", 1},
 		{"Expect and a body at once", "POST /a HTTP/1.1\r\n" + host + "Expect: 100-continue\r\nContent-Length: " + strconv.Itoa(len(inner)) + "\r\n\r\n" + inner, 1},
-		{"an expectation unknown", "POST /a HTTP/1.1\r\n" + host + "Expect: more\r\nContent-Length: 5\r\n\r\nhello", 0},
+		{"an unknown expectation", "POST /a HTTP/1.1\r\n" + host + "Expect: more\r\nContent-Length: 5\r\n\r\nhello", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			answers := r.raw(tt.request+"GET /after HTTP/1.1\r\n"+host+"Connection: close\r\n\r\n", 0)
 			got := slices.DeleteFunc(server.take(), func(q seen) bool { return q.Target == "/after" })
-			if len(got) != tt.most {
-				t.Errorf("the server got %+v, want %d requests", got, tt.most)
+			if len(got) != tt.max {
+				t.Errorf("the server got %+v, want %d requests", got, tt.max)
 			}
 			if slices.ContainsFunc(got, func(q seen) bool {
 				return q.Target != "/a" || q.Header.Get("Upgrade") != "" || len(q.Encoding) > 0 && q.Length >= 0
 			}) {
 				t.Errorf("the server got %+v", got)
 			}
-			if tt.most == 0 && (len(answers) == 0 || answers[0].StatusCode < 400) {
+			if tt.max == 0 && (len(answers) == 0 || answers[0].StatusCode < 400) {
 				t.Errorf("got %v, want a refusal", answers)
 			}
 			if late := r.checkSync(t, server); len(late) > 0 {
-				t.Errorf("the server got %+v late", late)
+				t.Errorf("the server got %+v later", late)
 			}
 		})
 	}
 }
 
-// Header names that stand for the length or the encoding to lenient servers
-// do not get there, or do as what they are.
+// Header names that lenient servers take for the length or the encoding are not
+// passed on, or only with their own meaning.
 func TestSmugglingOverHTTP2(t *testing.T) {
 	server := startRecorder(t, nil)
 	r := startRig(t, setting{}, server.addr)
@@ -244,7 +244,7 @@ func TestSmugglingOverHTTP2(t *testing.T) {
 		name   string
 		fields []string
 		data   string
-		want   string // body that the server gets, or refused
+		want   string // body that the server gets, or "refused"
 	}{
 		{"length", []string{"content-length", "5"}, "hello", "hello"},
 		{"no length", nil, inner, inner},
@@ -283,7 +283,7 @@ func TestSmugglingOverHTTP2(t *testing.T) {
 	}
 }
 
-// A response that a server has not finished is no response.
+// A response that a server cuts short is not passed on as complete.
 func TestResponsesCutShort(t *testing.T) {
 	tests := []struct{ name, response string }{
 		{"by length", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"},
@@ -301,15 +301,15 @@ func TestResponsesCutShort(t *testing.T) {
 				}
 				defer res.Body.Close()
 				if b, err := io.ReadAll(res.Body); err == nil {
-					t.Errorf("got %s and all of %q", res.Status, b)
+					t.Errorf("got %s and the complete body %q", res.Status, b)
 				}
 			})
 		}
 	}
 }
 
-// answering is a server that answers each connection's first request so, and
-// closes it.
+// answering starts a server that answers the first request of each connection
+// with response and closes it.
 func answering(t testing.TB, response string) (addr string) {
 	t.Helper()
 	return startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {

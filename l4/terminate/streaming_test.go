@@ -18,13 +18,13 @@ import (
 	"culvert/l4/terminate/mattermosttest"
 )
 
-// peak watches memory until it is asked.
+// peak measures memory until the result is called, which returns the maximum.
 func peak() (most func() uint64) {
 	var top atomic.Uint64
 	stop := make(chan bool)
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		tick := time.NewTicker(10 * time.Millisecond) // how often it is measured
+		tick := time.NewTicker(10 * time.Millisecond) // measuring interval
 		defer tick.Stop()
 		for {
 			var m runtime.MemStats
@@ -44,7 +44,7 @@ func peak() (most func() uint64) {
 	}
 }
 
-// hashed hashes what is read.
+// hashed hashes what is read from it.
 type hashed struct {
 	io.Reader
 	sum hash.Hash
@@ -56,7 +56,7 @@ func (h hashed) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Large bodies are streamed: neither memory nor files keep them.
+// Large bodies are streamed: they are buffered neither in memory nor in files.
 func TestLargeBodiesAreStreamed(t *testing.T) {
 	const size = 104 << 20
 	temp := t.TempDir()
@@ -87,13 +87,13 @@ func TestLargeBodiesAreStreamed(t *testing.T) {
 		q := newRequest(t, "POST", "/", sent)
 		q.ContentLength = size
 		client := r.client(protocol)
-		client.Timeout = 4 * patience
+		client.Timeout = 4 * testTimeout
 		if got := r.do(client, q); got.StatusCode != 200 {
 			t.Fatalf("got %s", got.Status)
 		}
 		want := [sha256.Size]byte(sent.sum.Sum(nil))
 		if got := <-up; got != want {
-			t.Error("other bytes went up")
+			t.Error("different bytes were uploaded")
 		}
 		res, err := client.Do(newRequest(t, "GET", "/", nil))
 		if err != nil {
@@ -102,11 +102,11 @@ func TestLargeBodiesAreStreamed(t *testing.T) {
 		defer res.Body.Close()
 		h := sha256.New()
 		if n, err := io.Copy(h, res.Body); n != size || err != nil || [sha256.Size]byte(h.Sum(nil)) != want {
-			t.Errorf("%d bytes came down, %v; or other ones", n, err)
+			t.Errorf("%d bytes were downloaded, %v, or different ones", n, err)
 		}
-		// Both ends of everything are in this process, and so is garbage.
+		// Both peers and all garbage are in this process, too.
 		if got := most(); got > before+32<<20 {
-			t.Errorf("memory went from %d to %d bytes", before, got)
+			t.Errorf("memory grew from %d to %d bytes", before, got)
 		}
 		if files, err := os.ReadDir(temp); err != nil || len(files) > 0 {
 			t.Errorf("got files %v, %v", files, err)

@@ -14,7 +14,7 @@ import (
 	"culvert/l4/terminate/mattermosttest"
 )
 
-// The string types of ASN.1, X.680 section 8.4.
+// ASN.1 string types, X.680 section 8.4.
 const (
 	tagUTF8      = 12
 	tagPrintable = 19
@@ -36,7 +36,7 @@ var (
 	oidEmail = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
 )
 
-// A subjectPart is an attribute of a subject as it stands in the certificate.
+// A subjectPart is an attribute of a subject as it is in the certificate.
 type subjectPart struct {
 	oid   asn1.ObjectIdentifier
 	tag   int
@@ -48,7 +48,7 @@ func utf8Part(oid asn1.ObjectIdentifier, value string) subjectPart {
 }
 func emailPart(value string) subjectPart { return subjectPart{oidEmail, tagIA5, value} }
 
-// A partSET is one relative name; asn1.Marshal goes by the end of its name.
+// A partSET is one relative name; the suffix SET tells asn1.Marshal to make a SET.
 type partSET []rawPart
 
 type rawPart struct {
@@ -70,7 +70,7 @@ func subjectOf(t testing.TB, sets ...[]subjectPart) []byte {
 	return marshalDER(t, raw)
 }
 
-// lineOf encodes attributes, each its own set, as certificates have them.
+// lineOf encodes attributes, each in its own set, as certificates have them.
 func lineOf(t testing.TB, parts ...subjectPart) []byte {
 	t.Helper()
 	var sets [][]subjectPart
@@ -81,8 +81,8 @@ func lineOf(t testing.TB, parts ...subjectPart) []byte {
 }
 
 // emailsIn returns the e-mail addresses of a subject: those with ASCII in
-// them in clear, any other as it is encoded. It is written apart from the code
-// under test, to check it.
+// readable form, any other as it is encoded. It is independent of the code under
+// test, to check it.
 func emailsIn(der []byte) (emails []string, ok bool) {
 	var sets []partSET
 	if rest, err := asn1.Unmarshal(der, &sets); err != nil || len(rest) > 0 {
@@ -107,17 +107,17 @@ func TestSubjectDN(t *testing.T) {
 	tests := []struct {
 		name    string
 		subject []byte
-		want    string // "" if it is an error
+		want    string // "" means an error
 	}{
 		{"the documented sample", lineOf(t, subjectPart{oidC, tagPrintable, "US"}, utf8Part(oidST, "Maryland"), utf8Part(oidL, "Meade"), utf8Part(oidO, "Mattermost"), utf8Part(oidOU, "Smarttotem"), utf8Part(oidCN, "mmuser"), emailPart("mmuser@mattermost.com")),
 			"/C=US/ST=Maryland/L=Meade/O=Mattermost/OU=Smarttotem/CN=mmuser/emailAddress=mmuser@mattermost.com"},
-		{"the other way round", lineOf(t, emailPart("a@b.c"), utf8Part(oidCN, "a"), subjectPart{oidC, tagPrintable, "US"}), "/CN=a/C=US/emailAddress=a@b.c"},
+		{"e-mail first", lineOf(t, emailPart("a@b.c"), utf8Part(oidCN, "a"), subjectPart{oidC, tagPrintable, "US"}), "/CN=a/C=US/emailAddress=a@b.c"},
 		{"e-mail in the middle", lineOf(t, utf8Part(oidO, "o"), emailPart("a@b.c"), utf8Part(oidCN, "a")), "/O=o/CN=a/emailAddress=a@b.c"},
 		{"no e-mail", lineOf(t, utf8Part(oidCN, "a")), "/CN=a"},
 		{"one set of two", subjectOf(t, []subjectPart{utf8Part(oidO, "o")}, []subjectPart{utf8Part(oidCN, "a"), emailPart("a@b.c")}), "/O=o/CN=a/emailAddress=a@b.c"},
 		{"one name twice", lineOf(t, utf8Part(oidOU, "1"), utf8Part(oidOU, "2")), "/OU=1/OU=2"},
 		{"other short names", lineOf(t, subjectPart{oidDC, tagIA5, "com"}, utf8Part(asn1.ObjectIdentifier{2, 5, 4, 5}, "7"), utf8Part(asn1.ObjectIdentifier{0, 9, 2342, 19200300, 100, 1, 1}, "u")), "/DC=com/serialNumber=7/UID=u"},
-		{"a name nobody knows", lineOf(t, utf8Part(asn1.ObjectIdentifier{1, 2, 3, 4}, "x")), "/1.2.3.4=x"},
+		{"a type without a short name", lineOf(t, utf8Part(asn1.ObjectIdentifier{1, 2, 3, 4}, "x")), "/1.2.3.4=x"},
 		{"spaces and commas", lineOf(t, utf8Part(oidO, " Example, Inc. ")), "/O= Example, Inc. "},
 		{"UTF-8", lineOf(t, utf8Part(oidCN, "Jürgen")), `/CN=J\xC3\xBCrgen`},
 		{"T61 beyond ASCII, taken for ISO 8859-1", lineOf(t, subjectPart{oidCN, tagT61, "J\xfcrgen"}), `/CN=J\xC3\xBCrgen`},
@@ -138,7 +138,7 @@ func TestSubjectDN(t *testing.T) {
 		{"injected in the e-mail", lineOf(t, emailPart("a@b/emailAddress=admin@corp")), ""},
 		{"slash in BMP", lineOf(t, subjectPart{oidCN, tagBMP, "\x00a\x00/\x00b"}), ""},
 		{"slash in T61", lineOf(t, subjectPart{oidCN, tagT61, "a/b"}), ""},
-		{"slash under a name nobody knows", lineOf(t, utf8Part(asn1.ObjectIdentifier{1, 2, 3, 4}, "/emailAddress=a")), ""},
+		{"slash in a type without a short name", lineOf(t, utf8Part(asn1.ObjectIdentifier{1, 2, 3, 4}, "/emailAddress=a")), ""},
 		{"line feed", lineOf(t, utf8Part(oidCN, "a\nX-Evil: 1")), ""},
 		{"zero byte", lineOf(t, emailPart("admin@corp\x00.example")), ""},
 		{"tab", lineOf(t, utf8Part(oidCN, "a\tb")), ""},
@@ -146,7 +146,7 @@ func TestSubjectDN(t *testing.T) {
 		{"two e-mails", lineOf(t, emailPart("a@b"), emailPart("c@d")), ""},
 		{"one e-mail twice", lineOf(t, emailPart("a@b"), emailPart("a@b")), ""},
 		{"empty e-mail", lineOf(t, emailPart("")), ""},
-		{"space behind the e-mail", lineOf(t, emailPart("a@b ")), ""},
+		{"space after the e-mail", lineOf(t, emailPart("a@b ")), ""},
 		{"space in the e-mail", lineOf(t, emailPart("a b@c")), ""},
 		{"e-mail beyond ASCII", lineOf(t, utf8Part(oidEmail, "ä@b")), ""},
 		{"too long", lineOf(t, utf8Part(oidCN, strings.Repeat("a", maxSubjectDN))), ""},
@@ -156,7 +156,7 @@ func TestSubjectDN(t *testing.T) {
 		{"half a BMP character", lineOf(t, subjectPart{oidCN, tagBMP, "\x00a\x00"}), ""},
 		{"no text", lineOf(t, subjectPart{oidCN, 2, "\x01"}), ""},
 		{"cut short", lineOf(t, utf8Part(oidCN, "a"))[:5], ""},
-		{"more behind", append(lineOf(t, utf8Part(oidCN, "a")), 0), ""},
+		{"trailing byte", append(lineOf(t, utf8Part(oidCN, "a")), 0), ""},
 		{"nothing", nil, ""},
 	}
 	for _, tt := range tests {
@@ -172,8 +172,8 @@ func TestSubjectDN(t *testing.T) {
 	}
 }
 
-// checkExtraction fails unless the upstream finds in a header the one e-mail
-// address of the subject, or none if there is none.
+// checkExtraction fails unless an upstream finds in header the one e-mail address
+// of the subject, or none if it has none.
 func checkExtraction(t *testing.T, subject []byte, header string) {
 	t.Helper()
 	emails, ok := emailsIn(subject)
@@ -192,9 +192,9 @@ func TestSubjectEmpty(t *testing.T) {
 	}
 }
 
-// The forms of a subject that other programs write have no e-mail address in
-// the eyes of the upstream. It is why there is a form of ours.
-func TestSubjectFormsOfOthers(t *testing.T) {
+// In the forms of a subject that other programs produce, the upstream finds no
+// e-mail address. That is why SubjectDN has a form of its own.
+func TestSubjectFormsOfOtherPrograms(t *testing.T) {
 	raw := lineOf(t, subjectPart{oidC, tagPrintable, "US"}, utf8Part(oidCN, "mmuser"), emailPart("mmuser@mattermost.com"))
 	var rdns pkix.RDNSequence
 	if _, err := asn1.Unmarshal(raw, &rdns); err != nil {
@@ -204,7 +204,7 @@ func TestSubjectFormsOfOthers(t *testing.T) {
 		{"nginx since 1.11.6", "emailAddress=mmuser@mattermost.com,CN=mmuser,C=US", ""},
 		{"crypto/x509", rdns.String(), ""},
 		{"capital", "/C=US/CN=mmuser/EmailAddress=mmuser@mattermost.com", ""},
-		{"nginx before", "/C=US/CN=mmuser/emailAddress=mmuser@mattermost.com", "mmuser@mattermost.com"},
+		{"nginx before 1.11.6", "/C=US/CN=mmuser/emailAddress=mmuser@mattermost.com", "mmuser@mattermost.com"},
 		{"the server's own tests", "C=US, CN=mmuser/emailAddress=mmuser@mattermost.com", "mmuser@mattermost.com"},
 	}
 	for _, tt := range tests {
@@ -221,7 +221,7 @@ func TestSubjectEmailSource(t *testing.T) {
 		source  EmailSource
 		subject []byte
 		san     []string
-		want    string // "" if it is an error
+		want    string // "" means an error
 	}{
 		{"subject, none", EmailSubject, none, []string{"n@b"}, "/CN=x"},
 		{"subject, one", EmailSubject, one, []string{"n@b"}, "/CN=x/emailAddress=s@b"},
@@ -247,8 +247,8 @@ func TestSubjectEmailSource(t *testing.T) {
 	}
 }
 
-// OpenSSL prints the form that nginx sends, but knows of no danger and leaves
-// e-mail addresses where they are.
+// OpenSSL prints the form that nginx sends, but does not check for separators in
+// values and does not move e-mail addresses to the end.
 func TestSubjectAsOpenSSLPrintsIt(t *testing.T) {
 	program.Need(t, "openssl")
 	root := newRoot(t, "root")
@@ -299,11 +299,11 @@ func TestHeaderPEM(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if !slices.Equal(fromHeaderPEM(t, got), cert.Raw) {
-		t.Error("the header does not hold the certificate")
+		t.Error("the header does not contain the certificate")
 	}
 }
 
-// fromHeaderPEM returns the DER of a certificate in a header.
+// fromHeaderPEM returns the certificate in a header, in DER.
 func fromHeaderPEM(t *testing.T, header string) []byte {
 	t.Helper()
 	text := strings.ReplaceAll(header, " ", "\n")
@@ -315,8 +315,8 @@ func fromHeaderPEM(t *testing.T, header string) []byte {
 	return block.Bytes
 }
 
-// FuzzSubjectDN checks that no subject makes the upstream find an e-mail
-// address that is not its single one, and that every header can be sent.
+// FuzzSubjectDN checks that an upstream never finds an e-mail address other than
+// the only one of the subject, and that every header can be sent.
 func FuzzSubjectDN(f *testing.F) {
 	for _, parts := range [][]subjectPart{
 		{},

@@ -57,8 +57,8 @@ func TestMayRepeat(t *testing.T) {
 	}
 }
 
-// secureServer is a server with TLS. It notes the names it is asked for and
-// the certificates it is shown.
+// secureServer is a server with TLS. It records the server names that clients
+// ask for and the client certificates.
 type secureServer struct {
 	addr  string
 	mu    sync.Mutex
@@ -66,8 +66,8 @@ type secureServer struct {
 	certs []string
 }
 
-// startSecure serves with a certificate for a name. With clients, it asks for
-// a certificate that clients signed.
+// startSecure runs a server with a certificate for name. If clients is not nil,
+// it requires client certificates signed by it.
 func startSecure(t *testing.T, name string, clients *signer) *secureServer {
 	t.Helper()
 	root, _ := authority()
@@ -96,7 +96,7 @@ func startSecure(t *testing.T, name string, clients *signer) *secureServer {
 		h.TLS.ClientCAs = x509.NewCertPool()
 		h.TLS.ClientCAs.AddCert(clients.Certificate)
 		h.TLS.ClientAuth = tls.RequireAndVerifyClientCert
-		h.TLS.MaxVersion = tls.VersionTLS12 // with 1.3 a client learns of it later
+		h.TLS.MaxVersion = tls.VersionTLS12 // with TLS 1.3 the client sees the failure later
 	}
 	h.StartTLS()
 	t.Cleanup(h.Close)
@@ -104,8 +104,8 @@ func startSecure(t *testing.T, name string, clients *signer) *secureServer {
 	return s
 }
 
-// Servers are spoken to over TLS when told so, and only those that are who
-// they should be.
+// With TLS configured, servers get requests over TLS, and only if their
+// certificate is valid for the name.
 func TestReencryption(t *testing.T) {
 	clients := newRoot(t, "clients")
 	identity := clients.newClient(t, "culvert").tls()
@@ -117,7 +117,7 @@ func TestReencryption(t *testing.T) {
 		want    int
 		asked   string
 		shown   []string
-		counted bool // the failure counts against the server
+		counted bool // the failure is reported to Outcome
 	}{
 		{"a name", func() *secureServer { return startSecure(t, "inside", nil) }, &tls.Config{RootCAs: roots(), ServerName: "inside"}, 200, "inside", nil, false},
 		{"the client's name", func() *secureServer { return startSecure(t, chat, nil) }, &tls.Config{RootCAs: roots()}, 200, chat, nil, false},
@@ -149,14 +149,14 @@ func TestReencryption(t *testing.T) {
 			defer r.mu.Unlock()
 			failed := slices.DeleteFunc(slices.Clone(r.outcomes[server.addr]), func(err error) bool { return err == nil })
 			if (len(failed) > 0) != tt.counted {
-				t.Errorf("got the outcomes %v, want one that failed: %v", r.outcomes[server.addr], tt.counted)
+				t.Errorf("got the outcomes %v, want a failure: %v", r.outcomes[server.addr], tt.counted)
 			}
 		})
 	}
 }
 
-// A server that is not who it should be is left for the next one, with the
-// body still there.
+// If the certificate of a server is not valid, the next server gets the request
+// with its complete body.
 func TestReencryptionTriesTheNextServer(t *testing.T) {
 	wrong, right := startSecure(t, "outside", nil), startSecure(t, "inside", nil)
 	r := startRig(t, setting{
@@ -176,8 +176,8 @@ func TestReencryptionTriesTheNextServer(t *testing.T) {
 	}
 }
 
-// A client that asked for no name gets nothing from servers that are verified
-// by it, and they are not blamed.
+// If servers are verified by the name that the client asks for, a client without
+// a name is not served, and no failure is reported.
 func TestReencryptionWithoutAName(t *testing.T) {
 	server := startSecure(t, chat, nil)
 	r := startRig(t, setting{upstream: func(u *Upstream) { u.TLS = &tls.Config{RootCAs: roots()} }}, server.addr)
@@ -195,7 +195,7 @@ func TestReencryptionWithoutAName(t *testing.T) {
 	}
 }
 
-// counting counts the connections to servers, and keeps who they were for.
+// counting makes u count its connections; clients returns for whom they are.
 func counting(u *Upstream) (clients func() []Client) {
 	var mu sync.Mutex
 	var all []Client
@@ -213,9 +213,9 @@ func counting(u *Upstream) (clients func() []Client) {
 	}
 }
 
-// Connections to a server are shared as far as they are alike: for one client
-// only where they are told whose it is, and for one name where that is what
-// the server was asked for.
+// Requests share connections to a server unless they are of different clients and
+// the server is told the client, or ask for different names and the server is
+// verified by that name.
 func TestConnectionsThatAreShared(t *testing.T) {
 	plain := startRecorder(t, nil)
 	root, _ := authority()
@@ -231,7 +231,7 @@ func TestConnectionsThatAreShared(t *testing.T) {
 		name   string
 		server string
 		change func(*Upstream)
-		want   int // connections
+		want   int // expected number of connections
 		names  []string
 	}{
 		{"plain", plain.addr, func(*Upstream) {}, 1, nil},
@@ -270,8 +270,7 @@ func TestConnectionsThatAreShared(t *testing.T) {
 	}
 }
 
-// Servers that take the place of others get what comes next, and what is under
-// way stays where it is.
+// SetUpstream applies to new requests; requests in progress stay where they are.
 func TestSetUpstream(t *testing.T) {
 	arrived, finish := make(chan bool, 1), make(chan bool)
 	one := startRecorder(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -293,7 +292,7 @@ func TestSetUpstream(t *testing.T) {
 		b, _ := io.ReadAll(res.Body)
 		first <- string(b)
 	}()
-	within(t, "the first is there", arrived)
+	within(t, "the first request has reached the server", arrived)
 	next := r.up
 	next.Pool = newPool(t, nil, two.addr)
 	r.SetUpstream(&next)
@@ -301,14 +300,13 @@ func TestSetUpstream(t *testing.T) {
 		t.Errorf("got %q, want two", got.body)
 	}
 	close(finish)
-	if got := within(t, "the first is answered", first); got != "one" {
+	if got := within(t, "the first request is answered", first); got != "one" {
 		t.Errorf("got %q, want one", got)
 	}
-	eventually(t, "the places are free", func() bool { return next.Pool.Servers()[0].Active() == 0 })
+	eventually(t, "the server has no active request", func() bool { return next.Pool.Servers()[0].Active() == 0 })
 }
 
-// A route with TLS to its servers does not go on without, over connections
-// that it had.
+// After a change to TLS, idle connections without TLS are not used any more.
 func TestSetUpstreamWithTLS(t *testing.T) {
 	plain := startRecorder(t, nil)
 	r := startRig(t, setting{}, plain.addr)
@@ -324,7 +322,7 @@ func TestSetUpstreamWithTLS(t *testing.T) {
 	}
 }
 
-// A client that leaves while its server is dialed is not the server's fault.
+// If a client leaves while its server is being dialed, no failure is reported.
 func TestOutcomeOfAbortedDial(t *testing.T) {
 	dialing := make(chan bool, 1)
 	r := startRig(t, setting{upstream: func(u *Upstream) {
@@ -333,7 +331,7 @@ func TestOutcomeOfAbortedDial(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
-	}}, nobodyAt(t))
+	}}, closedAddr(t))
 	conn := r.dial(r.tls("http/1.1"))
 	_, _ = io.WriteString(conn, handshake("/"))
 	within(t, "a server is dialed", dialing)

@@ -25,7 +25,7 @@ import (
 
 const socketPath = "/api/v4/websocket"
 
-// handshake is that of a WebSocket, with more headers.
+// handshake returns a WebSocket handshake with additional headers.
 func handshake(path string, headers ...string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: " + chat + "\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + strings.Join(append(headers, "", ""), "\r\n")
@@ -33,7 +33,7 @@ func handshake(path string, headers ...string) string {
 
 const agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 
-// open sends a handshake and returns the response, with what comes after it.
+// open sends a handshake. It returns the response, and a reader of what follows.
 func (r *rig) open(request string) (net.Conn, *bufio.Reader, *http.Response) {
 	r.t.Helper()
 	conn := r.dial(r.tls("http/1.1"))
@@ -48,7 +48,7 @@ func (r *rig) open(request string) (net.Conn, *bufio.Reader, *http.Response) {
 	return conn, b, res
 }
 
-// speaking is a server that agrees and then does as script says.
+// speaking starts a server that accepts a WebSocket and then calls script.
 func speaking(t testing.TB, script func(c net.Conn, r *bufio.Reader)) (addr string) {
 	return startScript(t, func(c net.Conn, r *bufio.Reader) {
 		if _, err := readHead(r); err != nil {
@@ -62,7 +62,7 @@ func speaking(t testing.TB, script func(c net.Conn, r *bufio.Reader)) (addr stri
 
 func echo(c net.Conn, r *bufio.Reader) { _, _ = io.Copy(c, r) }
 
-// startNode is a Mattermost whose users can log in.
+// startNode starts a Mattermost node whose users can log in.
 func startNode(t testing.TB) *mattermosttest.Node {
 	t.Helper()
 	node, err := mattermosttest.NewNode(mattermosttest.Config{SiteURL: "https://" + chat, Node: "one"}, mattermosttest.ServerConfig{})
@@ -73,8 +73,8 @@ func startNode(t testing.TB) *mattermosttest.Node {
 	return node
 }
 
-// A handshake passes with the secret, or without where it is exempt, and with
-// its Origin as it was.
+// A handshake is accepted with the secret, or if it is exempt, and its Origin is
+// passed on unchanged.
 func TestWebSocketAndTheSecret(t *testing.T) {
 	node := startNode(t)
 	secrets := mustLoadSecrets(t, "current: "+secretOne)
@@ -108,7 +108,7 @@ func TestWebSocketAndTheSecret(t *testing.T) {
 			}
 			refusedHere := tt.want == 403 && len(tt.headers) > 0 && !strings.Contains(tt.headers[len(tt.headers)-1], "evil")
 			if got := res.Header.Get("X-Reject-Reason") == "pre-auth"; got != refusedHere {
-				t.Errorf("a reason to reject: %v, want %v", got, refusedHere)
+				t.Errorf("reject header: %v, want %v", got, refusedHere)
 			}
 			all := node.Requests()[before:]
 			if (len(all) == 1) == refusedHere {
@@ -124,7 +124,7 @@ func TestWebSocketAndTheSecret(t *testing.T) {
 	}
 }
 
-// dialSocket opens a WebSocket with a client that knows how to.
+// dialSocket opens a WebSocket with a WebSocket library.
 func (r *rig) dialSocket(ctx context.Context, path string) (*websocket.Conn, error) {
 	client := r.client("HTTP/1.1")
 	client.Timeout = 0
@@ -132,11 +132,11 @@ func (r *rig) dialSocket(ctx context.Context, path string) (*websocket.Conn, err
 	return c, err
 }
 
-// mattermosttest and a WebSocket client understand each other.
+// A WebSocket library can use the WebSocket of Mattermost.
 func TestWebSocketOfMattermost(t *testing.T) {
 	node := startNode(t)
 	r := startRig(t, setting{}, node.Addr())
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	c, err := r.dialSocket(ctx, socketPath)
 	if err != nil {
@@ -154,16 +154,16 @@ func TestWebSocketOfMattermost(t *testing.T) {
 		}
 	}
 	if s := r.pool.Servers()[0]; s.Active() != 1 || node.Sockets() != 1 {
-		t.Errorf("the server has %d places taken, and %d sockets", s.Active(), node.Sockets())
+		t.Errorf("the server has %d active requests and %d sockets", s.Active(), node.Sockets())
 	}
 	_ = c.Close(websocket.StatusNormalClosure, "")
-	eventually(t, "the server's side ends", func() bool { return node.Sockets() == 0 && r.pool.Servers()[0].Active() == 0 })
+	eventually(t, "the server's side of the WebSocket ends", func() bool { return node.Sockets() == 0 && r.pool.Servers()[0].Active() == 0 })
 	if q := r.report(); !q.Upgraded || q.Status != 101 || q.Server != node.Addr() {
 		t.Errorf("got the report %+v", q)
 	}
 }
 
-// Messages of all sizes arrive whole and in order, in both directions.
+// Messages of all sizes arrive complete and in order, in both directions.
 func TestWebSocketMessages(t *testing.T) {
 	server := startRecorder(t, func(w http.ResponseWriter, q *http.Request) {
 		c, err := websocket.Accept(w, q, &websocket.AcceptOptions{InsecureSkipVerify: true})
@@ -180,7 +180,7 @@ func TestWebSocketMessages(t *testing.T) {
 		}
 	})
 	r := startRig(t, setting{}, server.addr)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
 	defer cancel()
 	const sockets, messages = 8, 500
 	var wg sync.WaitGroup
@@ -193,7 +193,7 @@ func TestWebSocketMessages(t *testing.T) {
 			}
 			defer c.CloseNow()
 			c.SetReadLimit(-1)
-			sums := make(chan [32]byte, 32) // as many are under way
+			sums := make(chan [32]byte, 32) // the number of messages in flight
 			go func() {
 				defer close(sums)
 				random := rand.New(rand.NewPCG(uint64(i), 1))
@@ -225,7 +225,8 @@ func TestWebSocketMessages(t *testing.T) {
 	wg.Wait()
 }
 
-// size is mostly small, often near that of a buffer, and at times large.
+// size returns mostly small sizes, often some near that of a buffer, and
+// sometimes large ones.
 func size(random *rand.Rand, n int) int {
 	switch n % 10 {
 	case 0:
@@ -238,7 +239,7 @@ func size(random *rand.Rand, n int) int {
 	return random.IntN(600)
 }
 
-// What a server answers in place of an agreement goes to the client.
+// A server's response other than 101 goes to the client.
 func TestWebSocketRefusedByServer(t *testing.T) {
 	large := strings.Repeat("x", 1<<20)
 	for _, tt := range []struct {
@@ -281,8 +282,8 @@ func TestWebSocketRefusedByServer(t *testing.T) {
 	}
 }
 
-// A refusal that the server does not finish is none that the client may take
-// for whole.
+// A response other than 101 that the server cuts short is not passed on as
+// complete.
 func TestWebSocketRefusalCutShort(t *testing.T) {
 	r := startRig(t, setting{}, answering(t, "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello"))
 	conn := r.dial(r.tls("http/1.1"))
@@ -292,14 +293,14 @@ func TestWebSocketRefusalCutShort(t *testing.T) {
 		return
 	}
 	if b, err := io.ReadAll(res.Body); err == nil {
-		t.Errorf("got all of %q", b)
+		t.Errorf("got the complete body %q", b)
 	}
 }
 
-// A handshake goes to the next server when one refuses the connection or dies.
+// A handshake is sent to the next server if one refuses or closes the connection.
 func TestWebSocketGoesToTheNextServer(t *testing.T) {
 	var n atomic.Int64
-	for _, first := range []string{nobodyAt(t), deadly(t, &n)} {
+	for _, first := range []string{closedAddr(t), deadly(t, &n)} {
 		r := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, first, speaking(t, echo))
 		_, b, res := r.open(handshake(socketPath) + "hello")
 		got := make([]byte, 5)
@@ -312,7 +313,7 @@ func TestWebSocketGoesToTheNextServer(t *testing.T) {
 	}
 }
 
-// Of what either side sends right behind the handshake nothing is lost.
+// Bytes that either side sends together with the handshake are not lost.
 func TestWebSocketBytesBehindTheHandshake(t *testing.T) {
 	for _, n := range []int{1, 100, 4000, 4096, 5000, 100_000} {
 		early := bytes.Repeat([]byte("0123456789"), n/10+1)[:n]
@@ -332,17 +333,17 @@ func TestWebSocketBytesBehindTheHandshake(t *testing.T) {
 		conn, b, res := r.open(handshake(socketPath) + string(early))
 		back := make([]byte, n)
 		if _, err := io.ReadFull(b, back); err != nil || res.StatusCode != 101 || !bytes.Equal(back, early) {
-			t.Errorf("%d bytes: the client got %s, %v, other bytes: %v", n, res.Status, err, !bytes.Equal(back, early))
+			t.Errorf("%d bytes: the client got %s, %v, different bytes: %v", n, res.Status, err, !bytes.Equal(back, early))
 		}
 		if there := within(t, "the server has the bytes", got); !bytes.Equal(there, early) {
-			t.Errorf("%d bytes: the server got others", n)
+			t.Errorf("%d bytes: the server got different bytes", n)
 		}
 		conn.Close()
 	}
 }
 
-// The headers of the server's agreement reach the client, cleaned.
-func TestWebSocketAgreement(t *testing.T) {
+// The client gets the headers of the server's 101, cleaned.
+func TestWebSocketResponseHeaders(t *testing.T) {
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
 		_, _ = readHead(r)
 		_, _ = io.WriteString(c, strings.Replace(agreed, "Sec-", "Sec-WebSocket-Protocol: a\r\nX-Reject-Reason: pre-auth\r\nX-A: b\r\nContent-Length: 5\r\nSec-", 1))

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// When one side ends the other one ends, and the place is free.
+// When one side ends the WebSocket, the other side ends and the server is
+// released.
 func TestWebSocketEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -19,7 +20,7 @@ func TestWebSocketEnds(t *testing.T) {
 	}{
 		{"client closes", func(c, _ net.Conn) { c.Close() }},
 		{"client resets", func(c, _ net.Conn) { _ = netConn(c).SetLinger(0); _ = netConn(c).Close() }},
-		{"client ends without saying so", func(c, _ net.Conn) { _ = netConn(c).Close() }},
+		{"client ends without close_notify", func(c, _ net.Conn) { _ = netConn(c).Close() }},
 		{"server closes", func(_, s net.Conn) { s.Close() }},
 		{"server resets", func(_, s net.Conn) { _ = s.(*net.TCPConn).SetLinger(0); s.Close() }},
 	} {
@@ -32,15 +33,15 @@ func TestWebSocketEnds(t *testing.T) {
 			})
 			r := startRig(t, setting{}, server)
 			conn, b, _ := r.open(handshake(socketPath))
-			tt.end(conn, within(t, "the server is there", servers))
+			tt.end(conn, within(t, "the server has the WebSocket", servers))
 			if strings.HasPrefix(tt.name, "server") {
 				if _, err := b.ReadByte(); err == nil || errors.Is(err, net.ErrClosed) {
 					t.Errorf("the client got %v", err)
 				}
 				conn.Close()
 			}
-			within(t, "the server's side ends", ended)
-			eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+			within(t, "the server's side of the WebSocket ends", ended)
+			eventually(t, "the server has no active request", func() bool { return r.pool.Servers()[0].Active() == 0 })
 			eventually(t, "the connection is closed", func() bool {
 				r.mu.Lock()
 				defer r.mu.Unlock()
@@ -54,7 +55,7 @@ func netConn(c net.Conn) *net.TCPConn {
 	return c.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn)
 }
 
-// A client that leaves before the server has answered leaves no place taken.
+// The server is released if the client leaves before the server has answered.
 func TestWebSocketAborted(t *testing.T) {
 	arrived, ended := make(chan bool, 1), make(chan bool, 1)
 	server := startScript(t, func(c net.Conn, r *bufio.Reader) {
@@ -68,14 +69,14 @@ func TestWebSocketAborted(t *testing.T) {
 	_, _ = io.WriteString(conn, handshake(socketPath))
 	within(t, "the server has the handshake", arrived)
 	conn.Close()
-	within(t, "the server's side ends", ended)
+	within(t, "the server's side of the connection ends", ended)
 	if q := r.report(); q.Refused != "client_gone" || q.Status != 0 || q.Upgraded {
 		t.Errorf("got the report %+v", q)
 	}
-	eventually(t, "the place is free", func() bool { return r.pool.Servers()[0].Active() == 0 })
+	eventually(t, "the server has no active request", func() bool { return r.pool.Servers()[0].Active() == 0 })
 }
 
-// A server that does not answer the handshake is not waited for.
+// Waiting for the response to a handshake is bounded by ResponseTimeout.
 func TestWebSocketUnanswered(t *testing.T) {
 	server := startScript(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
 	r := startRig(t, setting{Config: Config{Limits: Limits{ResponseTimeout: 50 * time.Millisecond}}}, server)
@@ -84,12 +85,12 @@ func TestWebSocketUnanswered(t *testing.T) {
 	}
 }
 
-// The bounds of requests are not those of what comes after: an open WebSocket
-// may be silent for longer than any of them.
+// The limits of requests do not apply to an open WebSocket, which may be silent
+// for longer than any of them.
 func TestWebSocketOutlivesTheLimits(t *testing.T) {
-	r := startRig(t, setting{Config: Config{Limits: Limits{HeaderTimeout: patience, BodyTimeout: brief, IdleTimeout: brief, ResponseTimeout: brief}}}, speaking(t, echo))
+	r := startRig(t, setting{Config: Config{Limits: Limits{HeaderTimeout: testTimeout, BodyTimeout: shortTimeout, IdleTimeout: shortTimeout, ResponseTimeout: shortTimeout}}}, speaking(t, echo))
 	conn, b, _ := r.open(handshake(socketPath))
-	time.Sleep(4 * brief) // for the limits to pass
+	time.Sleep(4 * shortTimeout) // longer than the limits
 	for range 3 {
 		_, _ = io.WriteString(conn, "hello")
 		got := make([]byte, 5)
@@ -99,7 +100,7 @@ func TestWebSocketOutlivesTheLimits(t *testing.T) {
 	}
 }
 
-// Retiring leaves WebSockets open.
+// Retire does not close WebSockets.
 func TestWebSocketOutlivesRetire(t *testing.T) {
 	r := startRig(t, setting{}, speaking(t, echo))
 	conn, b, _ := r.open(handshake(socketPath))
@@ -113,7 +114,7 @@ func TestWebSocketOutlivesRetire(t *testing.T) {
 	}
 }
 
-// An idle WebSocket costs little.
+// An idle WebSocket uses little memory.
 func TestWebSocketMemory(t *testing.T) {
 	const sockets = 500
 	r := startRig(t, setting{}, speaking(t, echo))
@@ -133,7 +134,7 @@ func TestWebSocketMemory(t *testing.T) {
 		open()
 	}
 	each := (int64(inUse()) - int64(before)) / sockets
-	t.Logf("%d bytes of heap and stacks each, with both peers' ends of it; %.1f goroutines", each, float64(runtime.NumGoroutine()-goroutines)/sockets)
+	t.Logf("%d bytes of heap and stacks per WebSocket, including both peers; %.1f goroutines", each, float64(runtime.NumGoroutine()-goroutines)/sockets)
 	if each > 2*40<<10 {
 		t.Errorf("a WebSocket takes %d bytes", each)
 	}
@@ -142,7 +143,7 @@ func TestWebSocketMemory(t *testing.T) {
 	}
 }
 
-// inUse is the memory that heap and stacks take after garbage collection.
+// inUse returns the memory used by heap and stacks after a garbage collection.
 func inUse() uint64 {
 	runtime.GC()
 	runtime.GC()
