@@ -22,7 +22,8 @@ type scriptedServer struct {
 	conns, open atomic.Int64 // total, and open now
 }
 
-// scriptedRequest is one request that the server got, with the connection to answer on.
+// scriptedRequest is a request that the server got, and the connection to answer
+// on.
 type scriptedRequest struct {
 	*http.Request
 	conn net.Conn

@@ -83,8 +83,8 @@ func (c *clientConn) endHandshake() {
 }
 
 // withoutSlot calls wait, which waits for a peer, and gives back the slot for
-// that time. An error means that wait was called but no slot was to be had
-// until ctx was done; the handshake must not go on.
+// that time. After an error, c holds no slot because ctx was done before one was
+// free, and the handshake must end.
 func (c *clientConn) withoutSlot(wait func()) error {
 	if !c.holds {
 		wait()

@@ -15,9 +15,9 @@ func TestRecheckClosesRevokedConnections(t *testing.T) {
 	var now atomic.Pointer[Authorities]
 	now.Store(mustLoad(t, pemOf(root)))
 	r := startRig(t, setting{Config: Config{Clients: &CertPolicy{Authorities: now.Load}}}, speaking(t, echo))
-	open := func(who *signer) *tls.Conn {
+	open := func(client *signer) *tls.Conn {
 		c := r.tls("http/1.1")
-		c.Certificates = []tls.Certificate{who.tls()}
+		c.Certificates = []tls.Certificate{client.tls()}
 		conn := r.dial(c)
 		if _, err := io.WriteString(conn, handshake("/api/v4/websocket")); err != nil {
 			t.Fatal(err)

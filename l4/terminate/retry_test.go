@@ -93,8 +93,8 @@ func TestPostIsNeverRepeated(t *testing.T) {
 				}
 
 				// The same over a reused connection.
-				kept := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, moribund(t, &second), other.addr)
-				r = kept
+				again := startRig(t, setting{pool: func(c *balancer.Config) { c.Servers[1].Backup = true }}, moribund(t, &second), other.addr)
+				r = again
 				if got := r.get(protocol, "/"); got.StatusCode != 200 {
 					t.Fatalf("got %s", got.Status)
 				}

@@ -89,7 +89,8 @@ func TestUntouchedBodyGoesToTheNextServer(t *testing.T) {
 }
 
 // If a server answers while the client is still sending, the response is passed
-// on and the connection to the server is closed, even if the server keeps it open.
+// on and the connection to the server is closed, even if the server keeps it
+// open.
 func TestAnsweredWhileSending(t *testing.T) {
 	server := startScripted(t, false, func(x *scriptedRequest) bool {
 		x.answer("HTTP/1.1 413 Content Too Large", "Content-Length: 5\r\n\r\nlarge")

@@ -48,7 +48,8 @@ func utf8Part(oid asn1.ObjectIdentifier, value string) subjectPart {
 }
 func emailPart(value string) subjectPart { return subjectPart{oidEmail, tagIA5, value} }
 
-// A partSET is one relative name; the suffix SET tells asn1.Marshal to make a SET.
+// A partSET is one relative name; because of the suffix SET, asn1.Marshal encodes
+// it as a SET.
 type partSET []rawPart
 
 type rawPart struct {
