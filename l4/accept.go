@@ -34,7 +34,7 @@ func (l *loop) accept(a *accepter) bool {
 		l.counters.accepted(a.shared.id)
 		l.welcome(a, fd, peer)
 		if a.paused {
-			return false // there was nothing left to dial with
+			return false // no descriptor was left to dial with
 		}
 	}
 	return true
@@ -57,7 +57,7 @@ func (l *loop) acceptFailed(a *accepter, e socket.Errno) bool {
 	return false
 }
 
-// welcome starts the story of an accepted connection.
+// welcome makes a conn of an accepted socket and starts its first phase.
 func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 	c := l.admit()
 	c.from, c.client = a, peer
@@ -72,12 +72,12 @@ func (l *loop) welcome(a *accepter, fd int, peer netip.AddrPort) {
 		return
 	}
 	c.phase = phaseHello
-	c.ends[client].readable = true // TCP_DEFER_ACCEPT: it mostly is
+	c.ends[client].readable = true // mostly true, by TCP_DEFER_ACCEPT
 	l.readHello(c)
 }
 
-// begin is what comes after accept, or the PROXY header, on a listener without
-// routes.
+// begin starts the dial, or the handler, of a listener without routes: after
+// accept, or after the PROXY header.
 func (l *loop) begin(c *conn) {
 	if h := c.from.cfg.Handler; h != nil {
 		l.handle(c, h, nil)

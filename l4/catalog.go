@@ -8,9 +8,9 @@ import (
 	"culvert/l4/socket"
 )
 
-// catalog gives everything that is counted its index. What comes back with a
-// reload has its old one, and none is given twice, so that counters only grow;
-// what reloads bring that was never there before makes it larger.
+// catalog assigns an index to everything that is counted. A listener, route or
+// server that comes back with a reload gets its old index, and no index is used
+// twice, so that counters only grow. It grows with what reloads add.
 type catalog struct {
 	mu        sync.Mutex
 	cfg       *Config // what is served now; the engine's own copy
@@ -19,7 +19,7 @@ type catalog struct {
 	servers   map[serverRef]int
 }
 
-// routeRef and serverRef say what a counter's index stands for.
+// routeRef and serverRef identify what a counter's index stands for.
 type routeRef struct{ listener, route, pool string }
 
 type serverRef struct{ pool, server, address string }
@@ -44,7 +44,7 @@ type sizes struct{ listeners, routes, servers int }
 
 func (k *catalog) sizes() sizes { return sizes{len(k.listeners), len(k.routes), len(k.servers)} }
 
-// enter gives all that is in cfg, a copy that no other engine has, its index.
+// enter assigns indexes to everything in cfg, a copy that no other engine has.
 func (k *catalog) enter(cfg *Config) sizes {
 	for _, p := range cfg.Pools() {
 		k.enterPool(p)

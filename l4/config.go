@@ -77,7 +77,7 @@ type Listener struct {
 
 	// Proxied says that every connection begins with a PROXY header, version
 	// 1 or 2, and comes from one of the addresses in ProxyFrom or over a unix
-	// socket. The client is who the header says.
+	// socket. The client is the one that the header names.
 	Proxied      bool
 	ProxyFrom    []netip.Prefix
 	ProxyTimeout time.Duration // accept to the header; 0: default; Off allowed
@@ -172,7 +172,7 @@ type Action uint8
 const (
 	Forward Action = iota // to the route's Pool
 	Reject                // with the alert unrecognized_name
-	Close                 // without a word
+	Close                 // silently
 	Handle                // by the route's Handler, before its Pool if it has one
 )
 

@@ -31,14 +31,14 @@ type conn struct {
 	flows [2]flow
 
 	phase  phase
-	first  Party // who ended first; Culvert: nobody yet
+	first  Party // the side that ended first; Culvert: none has
 	tls    bool  // a hello was read: a server must answer it
 	waits  bool  // counted by the engine's limit of waiting hellos
 	queued bool  // in the loop's ready list
 	header bool  // a PROXY header is still to come
 	old    bool  // lived for settleAfter: the server's socket has all its options
 
-	slot, gen     uint32 // where the loop keeps it, and which tenant of the slot it is
+	slot, gen     uint32 // its place in the loop's table, and the generation of that place
 	helloAt       micros // since start; 0: not reached
 	connectAt     micros
 	firstAt       micros

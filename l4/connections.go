@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Connection is what can be told of a connection that is being served.
+// Connection describes a connection that is being served.
 type Connection struct {
 	ID         uint64
 	Client     netip.AddrPort
@@ -22,7 +22,7 @@ type Connection struct {
 }
 
 // Connections returns the connections that match, in no order. match runs on
-// the loops: it must be quick, and keep nothing.
+// the loops: it must not block, and must not retain its argument.
 func (e *Engine) Connections(match func(*Connection) bool) []Connection {
 	parts := make([][]Connection, len(e.loops))
 	e.each(func(l *loop) {

@@ -34,7 +34,7 @@ func (l *loop) copy(c *conn, f side) (int, bool) {
 // copyPressed moves bytes without keeping any: what the destination does not
 // take is not taken from the source. It costs a third call, and is for when
 // the bound on buffered bytes is near: a few peers that do not read must not stop
-// everybody else.
+// all others.
 func (l *loop) copyPressed(c *conn, f side) (int, bool) {
 	src, dst := &c.ends[f], &c.ends[f.other()]
 	n, e := socket.Peek(int(src.fd), l.buf)

@@ -23,7 +23,7 @@ func (l *loop) deadlineOf(c *conn) (time.Duration, *wheel) {
 	return 0, nil
 }
 
-// awaitsFirstByte reports whether the server has to answer within a time.
+// awaitsFirstByte reports whether the server has a deadline for its first byte.
 func (c *conn) awaitsFirstByte() bool { return c.search != nil && c.pool.FirstByteTimeout >= 0 }
 
 // attemptDeadline bounds one step of an attempt, within the time for all.
@@ -52,8 +52,8 @@ func (l *loop) expired(c *conn) {
 	l.spec(c).expired(l, c)
 }
 
-// silent ends a relay whose deadline has passed, unless its server has yet to
-// say its first byte and another one may be asked.
+// silent ends a relay whose deadline has passed, unless no byte has come from
+// the server and another one may be tried.
 func (l *loop) silent(c *conn) {
 	if !c.awaitsFirstByte() {
 		_, why := c.relayDeadline()
@@ -65,8 +65,8 @@ func (l *loop) silent(c *conn) {
 	}
 }
 
-// firstBytesDeadline is when the PROXY header and the hello must be there, as
-// far as there shall be any; 0: never.
+// firstBytesDeadline is when the PROXY header and the hello must be complete, as
+// far as the listener expects them; 0: never.
 func (c *conn) firstBytesDeadline() time.Duration {
 	at := time.Duration(0)
 	if c.from.cfg.Table != nil {
@@ -80,18 +80,18 @@ func (c *conn) firstBytesDeadline() time.Duration {
 	return at
 }
 
-// helloDeadline is when the hello must be there.
+// helloDeadline is when the hello must be complete.
 func (c *conn) helloDeadline() time.Duration {
 	return c.fromStart(cmp.Or(c.from.cfg.HelloTimeout, DefaultHelloTimeout))
 }
 
-// headerDeadline is when a PROXY header must be there.
+// headerDeadline is when a PROXY header must be complete.
 func (c *conn) headerDeadline() time.Duration {
 	return c.fromStart(cmp.Or(c.from.cfg.ProxyTimeout, DefaultProxyTimeout))
 }
 
-// fromStart is when a wait ends that began with the connection; 0, never, for
-// a negative one.
+// fromStart is when a wait ends that began at accept; 0, never, for a negative
+// wait.
 func (c *conn) fromStart(wait time.Duration) time.Duration {
 	if wait < 0 {
 		return 0

@@ -48,8 +48,8 @@ func (l *loop) dial(c *conn) {
 	}
 }
 
-// connect starts an attempt at c.server and reports whether it stands, or c
-// ended.
+// connect starts an attempt at c.server. It reports false when the attempt failed
+// at once and the next server is to be tried.
 func (l *loop) connect(c *conn) bool {
 	fd, done, errno := l.dialFrom(c)
 	switch {
@@ -66,8 +66,8 @@ func (l *loop) connect(c *conn) bool {
 	return l.greet(c, done)
 }
 
-// greet writes the hello at once: on a short path the connection is
-// established by then, and an event is saved.
+// greet writes the hello right after connect(2): on a short path the connection
+// is established by then, which saves an event.
 func (l *loop) greet(c *conn, done bool) bool {
 	early := &l.early[c.serverID()]
 	switch {
@@ -119,7 +119,7 @@ func (l *loop) dialing(c *conn) {
 	if e.err || e.hup {
 		errno := socket.Err(int(e.fd))
 		if !c.tls && connectReason(errno) == ReasonResetEarly {
-			l.connected(c, 0) // it was, and may have spoken before its reset
+			l.connected(c, 0) // it was connected, and may have sent bytes before its reset
 			l.serverBroken(c, errno)
 			return
 		}

@@ -7,7 +7,7 @@
 // (copy.go and splice.go move the bytes, pending.go and pipes.go hold them),
 // finish.go (lingering.go for what takes a moment longer), record.go.
 //
-// What they stand on: engine.go and loop.go (who runs), conn.go and slots.go (a
+// What they stand on: engine.go and loop.go (what runs), conn.go and slots.go (a
 // connection and where it is kept), watch.go, wheel.go and deadline.go (events
 // and time), housekeeping.go and mailbox.go (what a loop does besides), limits.go,
 // capacity.go and pause.go (how much there may be; package limit counts it),

@@ -7,7 +7,7 @@ import (
 )
 
 // closeAll ends every connection that is left and returns how many were cut:
-// those whose end was decided before only get there sooner.
+// those whose end was decided before are not counted.
 func (l *loop) closeAll() (cut int) {
 	for _, c := range l.conns {
 		switch {

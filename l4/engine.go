@@ -13,11 +13,10 @@ import (
 	"culvert/l4/socket"
 )
 
-// Hooks are the engine's links to the world outside the data plane. Record
-// and Outcome run on a loop: they must return at once and keep nothing that
-// they were given.
+// Hooks connect the engine with the rest of the process. Record and Outcome run
+// on a loop: they must not block, and must not retain their arguments.
 type Hooks struct {
-	Record  func(*Record)                                 // a connection ended; nil: nobody cares
+	Record  func(*Record)                                 // a connection ended; nil: no records are made
 	Outcome func(*balancer.Server, Reason, time.Duration) // an attempt ended at this time; Reason "" is success
 	Log     *slog.Logger                                  // events of the engine itself; nil: none
 	Now     func() time.Duration                          // monotonic clock; nil: the real one. See Engine.Tick
@@ -34,7 +33,8 @@ type Engine struct {
 	reloading sync.Mutex
 	stopping  atomic.Bool
 
-	// Of connections that came from another process.
+	// Stand-ins for what connections from another process belong to and this
+	// configuration does not have.
 	former map[string]*accepter // by Listener.Key
 	pools  map[string][]*Pool   // by name
 
@@ -60,7 +60,8 @@ type Inheritance struct {
 }
 
 // Start binds the listeners of cfg and serves. When one cannot be bound none
-// stays open. The Engine keeps a copy of cfg. Start raises GOMAXPROCS to one more than there are loops if it is not.
+// stays open. The Engine keeps a copy of cfg. Start raises GOMAXPROCS to one
+// more than the number of loops if it is less.
 func Start(cfg *Config, hooks Hooks) (*Engine, error) {
 	e, err := Prepare(cfg, hooks, Inheritance{})
 	if err == nil {
@@ -173,8 +174,8 @@ func (e *Engine) Loops() int { return len(e.loops) }
 // Active returns how many connections are served now.
 func (e *Engine) Active() int64 { return e.active.Load() }
 
-// Tick makes every loop look at the clock: for a Hooks.Now that jumped. It
-// returns when they have dealt with what was due.
+// Tick makes every loop read the clock, for a Hooks.Now that jumped. It returns
+// when everything that was due is done.
 func (e *Engine) Tick() {
 	nothing := func(*loop) {}
 	e.each(nothing) // in an iteration that has read the clock,

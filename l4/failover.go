@@ -10,10 +10,10 @@ func (l *loop) failOver(c *conn, r Reason) {
 	l.dial(c)
 }
 
-// earlyEnd handles a server that ends before its first byte, or does not say
-// one, and reports whether c has left it. Only when nothing but the hello went
-// to the server and the client has not ended may the hello be said to another;
-// else the end is the connection's.
+// earlyEnd handles a server that ends before its first byte, or sends none in
+// time, and reports whether c goes on to another server. The hello may be sent
+// to another server only if nothing else was sent to this one and the client has
+// not ended; otherwise the connection ends.
 func (l *loop) earlyEnd(c *conn, r Reason) bool {
 	switch {
 	case c.search == nil:
@@ -27,12 +27,12 @@ func (l *loop) earlyEnd(c *conn, r Reason) bool {
 	return true
 }
 
-// mayReplay reports whether the hello may be said to another server.
+// mayReplay reports whether the hello may be sent to another server.
 func (c *conn) mayReplay() bool {
 	return c.search != nil && c.search.replay && !c.ends[client].fin
 }
 
-// earlyReason words the end of a server's stream without a byte in it. After
+// earlyReason is the reason for the end of a server's stream without a byte in it. After
 // a write that met a reset, read(2) reports it as an ordinary end.
 func (c *conn) earlyReason() Reason {
 	if c.ends[server].broken {
@@ -41,7 +41,7 @@ func (c *conn) earlyReason() Reason {
 	return ReasonClosedEarly
 }
 
-// noteFailure enters the present attempt among those that failed.
+// noteFailure records that the present attempt failed.
 func (l *loop) noteFailure(c *conn, r Reason) {
 	l.counters.failed(c, r)
 	l.eng.outcome(c.server, r, l.now)
@@ -51,7 +51,8 @@ func (l *loop) noteFailure(c *conn, r Reason) {
 	c.past.tries = append(c.past.tries, Try{c.server.Name(), r, l.now - c.search.picked})
 }
 
-// attemptFailed takes c back to where it was before the pick.
+// attemptFailed records the failure and undoes the attempt: c is as before the
+// pick.
 func (l *loop) attemptFailed(c *conn, r Reason) {
 	l.noteFailure(c, r)
 	c.search.why, c.search.left = r, c.serverID()

@@ -14,7 +14,7 @@ func (l *loop) finish(c *conn, by Party, r Reason) {
 	l.helloDone(c)
 	c.settleHandled()
 	if c.server != nil {
-		c.server.Release() // whoever reads the record finds the place free
+		c.server.Release() // before the record is written: its readers count on the free place
 	}
 	l.writeRecord(c, by, c.finalReason(by, r))
 	l.dropFlow(c, client)
@@ -26,7 +26,7 @@ func (l *loop) finish(c *conn, by Party, r Reason) {
 	l.live--
 	l.gone = append(l.gone, c)
 	if l.housekeeping.accept != 0 {
-		l.housekeeping.accept = appointment(l.now) // a place is free for who waits to be accepted
+		l.housekeeping.accept = appointment(l.now) // a client that waits can be accepted now
 	}
 }
 
@@ -58,7 +58,7 @@ func (c *conn) finalReason(by Party, r Reason) Reason {
 	return r
 }
 
-// writeRecord tells the counters and whoever listens how c went.
+// writeRecord updates the counters and passes on the record of c.
 func (l *loop) writeRecord(c *conn, by Party, r Reason) {
 	l.counters.ended(c.from.shared.id, by, r)
 	if l.eng.hooks.Record == nil {

@@ -6,9 +6,9 @@ import (
 	"culvert/l4/socket"
 )
 
-// Frozen is an Engine that holds still: nothing is accepted, read or written,
-// and no connection ends. What happens meanwhile waits in the kernel. It ends
-// with one call of Thaw or Leave.
+// Frozen is an Engine that is stopped between two events: nothing is accepted,
+// read or written, and no connection ends. Events wait in the kernel. Exactly one
+// call of Thaw or Leave must follow.
 type Frozen struct {
 	eng    *Engine
 	decide chan struct{}
@@ -16,9 +16,9 @@ type Frozen struct {
 	ended  sync.WaitGroup
 }
 
-// Freeze makes e hold still, so that another process can take its connections
-// over. Listeners that keep does not have, by Key, are emptied first: what
-// waits in their queues becomes connections. Freeze fails when e is stopping.
+// Freeze stops e between two events, so that another process can take its
+// connections over. Listeners that are not in keep, by Key, are emptied first:
+// what waits in their accept queues becomes connections. Freeze fails when e is stopping.
 // No Reload and no Shutdown begins before Thaw or Leave.
 func (e *Engine) Freeze(keep map[string]bool) (*Frozen, error) {
 	e.reloading.Lock()
@@ -55,13 +55,13 @@ func (l *loop) emptyQueues(keep map[string]bool) {
 	}
 }
 
-// Thaw lets the engine go on as if nothing had been.
+// Thaw makes the engine continue as before Freeze.
 func (f *Frozen) Thaw() { f.end(false) }
 
-// Leave ends the engine without a word to anybody: another process has its
-// connections. No Record is made of them. Those that handlers have stay, and
-// Leave returns how many they are: Shutdown waits for them. But for that, and
-// for Stats, the Engine cannot be used afterwards.
+// Leave stops the engine without closing or logging its connections, which
+// another process has. Connections that handlers serve stay; Leave returns their
+// number, and Shutdown waits for them. Otherwise only Stats may be used
+// afterwards.
 func (f *Frozen) Leave() int {
 	f.eng.stopping.Store(true)
 	f.end(true)
@@ -99,16 +99,16 @@ func (l *loop) abandon() {
 		case !l.phases.handedOver(c.phase):
 			stay++
 		default:
-			l.forsake(c)
+			l.closeHere(c)
 		}
 	}
 	l.leaveListeners() // also where nothing is left: Leave returns before the loop has ended
 	l.stopped = stay == 0
 }
 
-// forsake closes c on this side only. What is open elsewhere would go on to
+// closeHere closes c in this process only. What is open elsewhere would go on to
 // raise events here if it stayed in the epoll set (epoll(7)).
-func (l *loop) forsake(c *conn) {
+func (l *loop) closeHere(c *conn) {
 	c.phase = phaseGone
 	c.timer.remove()
 	l.dropFlow(c, client)

@@ -55,7 +55,7 @@ type Handled struct {
 	server   atomic.Pointer[string]
 }
 
-// Values of Handled.end: what the client did first, as far as a read saw it.
+// Values of Handled.end: how the client ended, as far as a read saw it.
 const (
 	endNone = iota
 	endFIN
@@ -129,7 +129,7 @@ func (x *Handled) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// noteEnd notes how the client has ended, the first time.
+// noteEnd records how the client ended; later calls change nothing.
 func (x *Handled) noteEnd(e socket.Errno) {
 	switch e {
 	case 0:
@@ -171,8 +171,8 @@ func (x *Handled) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// Close closes the connection, whose story ends: because the client ended it,
-// if a read saw that, else because the Handler did.
+// Close closes the connection. The record says that the client ended it if a
+// read saw that, else that culvert did.
 func (x *Handled) Close() error {
 	if !x.cut() {
 		return net.ErrClosed
@@ -188,12 +188,12 @@ func (x *Handled) Fail(r Reason) {
 	}
 }
 
-// Caller returns what a server may be told of the client.
+// Caller returns what a PROXY header to a server says of the client.
 func (x *Handled) Caller() Caller {
 	return Caller{Client: x.Client, Local: x.Local, Name: x.name, ALPN: string(x.offer.First()), ID: x.ID}
 }
 
-// Served notes which server answered last.
+// Served records the server that answered last.
 func (x *Handled) Served(server string) { x.server.Store(&server) }
 
 func (x *Handled) servedBy() string {
@@ -206,7 +206,7 @@ func (x *Handled) servedBy() string {
 // lastActive is when the last byte moved, on the engine's clock.
 func (x *Handled) lastActive() time.Duration { return time.Duration(x.active.Load()) }
 
-// describe enters what the handler knows and the loop does not.
+// describe fills in what the handler knows and the loop does not.
 func (x *Handled) describe(to *Connection) {
 	to.Server = x.servedBy()
 	to.Idle = x.eng.now() - x.lastActive()
@@ -214,7 +214,7 @@ func (x *Handled) describe(to *Connection) {
 }
 
 // Leads reports whether a hello that names host, and is else like this one,
-// would have come to the same Handler. What is no host name leads nowhere.
+// would have come to the same Handler. A host that is not a host name leads to none.
 func (x *Handled) Leads(host string) bool {
 	if x.table == nil {
 		return false
@@ -238,7 +238,7 @@ func (x *Handled) cut() bool {
 	if x.Conn == nil {
 		return true
 	}
-	x.noteEnd(socket.Ended(x.Conn)) // TLS says goodbye before the FIN, and nobody reads that
+	x.noteEnd(socket.Ended(x.Conn)) // a close_notify that was not read comes before the FIN
 	_ = x.Conn.Close()
 	return true
 }
@@ -261,8 +261,8 @@ func (x *Handled) finish(why Reason) {
 	})
 }
 
-// settleHandled enters what the handler did in c's account, and closes the
-// connection if that has not happened.
+// settleHandled adds the handler's counts to c, and closes the connection if it is
+// still open.
 func (c *conn) settleHandled() {
 	x := c.handled
 	if x == nil {

@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// Handover is a connection on its way from one process to the next: what its
-// conn knew, but for what the next one learns anew from the descriptors.
-// Times are on the engine's clock, which goes on in the next process. All but
-// FDs is plain data for an encoder.
+// Handover is a connection on its way from the old process to the new one: the
+// state of its conn, except for what the new process can find out from the
+// descriptors. Times are on the engine's clock, which the new process continues.
+// Everything except the descriptors is plain data for an encoder. A field that is
+// added, removed or renamed makes old and new processes refuse each other.
 type Handover struct {
 	ID     uint64
 	Phase  uint8
@@ -101,7 +102,7 @@ func (h *Handover) SetFDs(fds []int) bool {
 }
 
 // Connections yields every connection that is to be handed over: all but those
-// that a Handler has. A Handover is good while f is frozen.
+// that a Handler has. A Handover is valid while f is frozen.
 func (f *Frozen) Connections() iter.Seq[*Handover] {
 	return func(yield func(*Handover) bool) {
 		for _, l := range f.eng.loops {

@@ -81,9 +81,9 @@ func (l *loop) moreHello(c *conn, b []byte) bool {
 	return false
 }
 
-// appendBounded is append, except that what comes in one piece takes no more
-// memory than it has bytes, and what grows never more than limit, which is as
-// much as there can be.
+// appendBounded is append with less memory: a hello that comes in one piece is
+// allocated exactly, and one that grows never has more capacity than limit, the
+// largest that it can get.
 func appendBounded(dst, b []byte, limit int) []byte {
 	if need := len(dst) + len(b); need > cap(dst) {
 		dst = append(make([]byte, 0, min(max(need, 2*cap(dst)), limit)), dst...)

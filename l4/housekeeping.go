@@ -2,15 +2,15 @@ package l4
 
 import "time"
 
-// housekeeping are a loop's own appointments, as opposed to its connections'. Zero
-// means none: a loop with nothing to wait for arms no timer.
+// housekeeping is the periodic work of a loop itself. Zero means that none is
+// due: a loop with nothing to wait for arms no timer.
 type housekeeping struct {
 	accept appointment // try the paused listeners again
 	stuck  appointment // look after pipes that a slow reader holds
-	sweep  appointment // close pipes that nobody used
+	sweep  appointment // close pipes that were not used
 }
 
-// How long each chore is put off.
+// The time until each is done.
 const (
 	acceptRetry = 100 * time.Millisecond
 	stuckAfter  = time.Second
@@ -19,13 +19,13 @@ const (
 
 func (l *loop) doHousekeeping() {
 	c := &l.housekeeping
-	if c.accept.keep(l.now) {
+	if c.accept.take(l.now) {
 		l.resumeAccepters()
 	}
-	if c.stuck.keep(l.now) {
+	if c.stuck.take(l.now) {
 		l.unstick()
 	}
-	if c.sweep.keep(l.now) {
+	if c.sweep.take(l.now) {
 		l.sweepPipes()
 	}
 }
@@ -40,8 +40,8 @@ func (a *appointment) set(at time.Duration) {
 	}
 }
 
-// keep reports whether the appointment is due, and crosses it out.
-func (a *appointment) keep(now time.Duration) bool {
+// take reports whether the appointment is due, and clears it.
+func (a *appointment) take(now time.Duration) bool {
 	if *a == 0 || now < time.Duration(*a) {
 		return false
 	}

@@ -1,7 +1,7 @@
 package l4
 
 // interner keeps one copy of each string that peers repeat: server names and
-// ALPN lists. It forgets everything when it is full, so that peers who invent
+// ALPN lists. It forgets everything when it is full, so that peers that invent
 // names cost an allocation each and no memory.
 type interner map[string]string
 

@@ -11,13 +11,13 @@ import (
 // Bounds of what is done for a connection once its end is decided.
 const (
 	lingerTime  = time.Second     // for the client to read an alert and leave
-	lingerBytes = 64 << 10        // of its input, read meanwhile, and more until it has all of ours
+	lingerBytes = 64 << 10        // of its input that are discarded; more until it has acknowledged all of ours
 	ackTime     = 5 * time.Second // for the client to acknowledge what it gets before a reset
 	ackPoll     = fineTick
 )
 
-// sendAlert answers a hello with a fatal alert and sees to it that the client
-// can read it.
+// sendAlert answers a hello with a fatal alert, and lingers so that a reset
+// cannot overtake it.
 func (l *loop) sendAlert(c *conn, alert sniff.Alert, r Reason) {
 	var record [7]byte
 	socket.WriteLast(int(c.ends[client].fd), alert.AppendRecord(record[:0]))
@@ -40,7 +40,7 @@ func (l *loop) linger(c *conn, by Party, r Reason) {
 	l.discard(c)
 }
 
-// discard reads and forgets the client's input until it ends, or until there
+// discard reads and drops the client's input until it ends, or until there
 // is too much of it and everything sent to the client has arrived.
 func (l *loop) discard(c *conn) {
 	e := &c.ends[client]

@@ -89,7 +89,7 @@ func inherit(ln *Listener, fds []int, opt socket.ListenOptions) (socks []*socket
 	return socks, nil
 }
 
-// firstSocket binds an address that nobody else listens on. Where the kernel
+// firstSocket binds an address that no other process listens on. Where the kernel
 // has no IPv6 the wildcard is that of IPv4.
 func (e *Engine) firstSocket(a socket.Addr, opt socket.ListenOptions) (*socket.Listener, error) {
 	err := socket.Probe(a)

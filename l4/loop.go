@@ -30,7 +30,7 @@ type loop struct {
 	iteration uint32
 
 	conns []*conn  // by slot
-	empty []uint32 // slots without a tenant
+	empty []uint32 // free slots
 	spare []*conn  // recycled connections
 	gone  []*conn  // finished in this iteration: their slots are reused after it
 	live  int
@@ -59,10 +59,10 @@ type loop struct {
 	stopped  bool
 }
 
-// run is the life of the loop. One iteration: wait, serve the events, the timers
+// run runs the loop until it is stopped. One iteration: wait, serve the events, the timers
 // and the connections left over from earlier iterations, and only then reuse the
 // slots of those that ended, so that no event of the batch can reach a new
-// tenant.
+// connection.
 func (l *loop) run() {
 	for !l.stopped {
 		n := l.wait()
@@ -98,7 +98,7 @@ func (l *loop) close() {
 }
 
 // wait returns how many events there are. With work left over it only looks.
-// A loop that never waits starves a parked one, because nobody is left to
+// A loop that never waits starves a parked one, because no thread is left to
 // watch Go's network poller: so it yields on the 4th busy iteration and on every
 // 32nd, which wakes a thread that does.
 func (l *loop) wait() int {

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Pace says how fast connections are closed. Clients that are cut all at once
-// come back all at once, and what they come back to breaks.
+// Pace says how fast connections are closed. Clients that are all cut at once
+// reconnect at once, which overloads the servers that they reconnect to.
 type Pace struct {
-	Within      time.Duration // all of them, evenly and with jitter; 0: see PerSecond
-	PerSecond   float64       // so many a second; 0, and Within 0 too: all at once
+	Within      time.Duration // close all over this time, evenly and with jitter; 0: see PerSecond
+	PerSecond   float64       // close so many a second; 0, and Within 0 too: all at once
 	OldestFirst bool          // else in random order
 }
 
@@ -35,7 +35,7 @@ type chosen struct {
 // CloseConnections closes the connections that match now, at the given pace,
 // and returns how many were still there to be closed. It ends early, and
 // leaves the rest alone, when ctx is done. Their reason is ReasonDrained.
-// match runs on the loops: it must be quick, and keep nothing.
+// match runs on the loops: it must not block, and must not retain its argument.
 func (e *Engine) CloseConnections(ctx context.Context, match func(*Connection) bool, p Pace) int {
 	all := e.choose(match)
 	if p.OldestFirst {

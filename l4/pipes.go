@@ -49,7 +49,7 @@ type pipePool struct {
 type shelf struct {
 	size  int
 	pipes []*socket.Pipe
-	idle  int // fewest in stock since the last sweep: nobody needed those
+	idle  int // fewest in stock since the last sweep: so many were not needed
 }
 
 func newPipePool(b *pipeBudget) pipePool {

@@ -12,7 +12,7 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// announcement is what a PROXY header says: who the client is, and the address
+// announcement is what a PROXY header says: the client's address, and the address
 // that it connected to. Both are invalid in a header that does not say, of a
 // connection that the proxy made for itself (LOCAL), or of another family.
 type announcement struct{ client, local netip.AddrPort }

@@ -6,8 +6,8 @@ import (
 	"culvert/sniff"
 )
 
-// trusted reports whether a peer of the listener may say who its client is.
-// Who can reach a unix socket is decided by its file's permissions.
+// trusted reports whether PROXY headers of a peer are believed. Access to a unix
+// socket is decided by the permissions of its file.
 func (c *conn) trusted() bool {
 	if c.ends[client].unix {
 		return true

@@ -7,7 +7,7 @@ import (
 
 // Record is the account of one connection, written once, when it ends.
 // Strings that came from a peer (ServerName, ALPN) are validated or raw
-// bytes: whoever prints them quotes them.
+// bytes: code that prints them must quote them.
 type Record struct {
 	ID         uint64 // unique in the process, never 0
 	Start      time.Time
@@ -94,7 +94,7 @@ const (
 	ReasonMemoryLimit   Reason = "memory_limit"     // the bound on buffered bytes
 	ReasonNoResources   Reason = "no_resources"     // the kernel has no descriptor or no memory
 	ReasonNoRoute       Reason = "no_route"         // refused with unrecognized_name
-	ReasonClosedByRoute Reason = "closed_by_route"  // closed without a word, as configured
+	ReasonClosedByRoute Reason = "closed_by_route"  // closed silently, as configured
 
 	ReasonNoServerUp      Reason = "no_server_up"     // every server of the pool is down
 	ReasonServersFull     Reason = "servers_full"     // every server is at its max_conns
@@ -102,7 +102,7 @@ const (
 	ReasonFailoverTimeout Reason = "failover_timeout" // the time for all attempts ran out
 	ReasonRetryBudget     Reason = "retry_budget"     // too many of the pool's connections needed further attempts
 
-	ReasonRateLimited      Reason = "rate_limited" // the server's next free slot is too far away
+	ReasonRateLimited      Reason = "rate_limited" // the server has no slot soon enough
 	ReasonNoPorts          Reason = "no_ports"     // no port is left to dial the server from
 	ReasonNoSource         Reason = "no_source"    // the source address is of another family than the server's, or not allowed
 	ReasonRefused          Reason = "connect_refused"

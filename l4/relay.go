@@ -174,7 +174,7 @@ func (l *loop) checkServerReset(c *conn) {
 	}
 }
 
-// noteEnd remembers who was the first to end.
+// noteEnd records which side ended first.
 func (c *conn) noteEnd(by side) {
 	if c.first == Culvert {
 		c.first = by.party()

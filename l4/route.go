@@ -25,8 +25,8 @@ func (l *loop) routeHello(c *conn) {
 		l.handle(c, c.route.Handler, h.Offer())
 	case Forward:
 		c.pool = c.route.Pool
-		// Bytes behind the hello are early data or will be answered by
-		// nobody but the server that gets them: neither may go to two.
+		// Bytes behind the hello are early data, or expect the state of the
+		// server that gets them: neither may go to two servers.
 		c.search.replay = !h.EarlyData && !h.Trailing
 		l.startDial(c)
 	}

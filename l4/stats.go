@@ -23,7 +23,7 @@ type ListenerStats struct {
 	Ended    map[Ending]uint64 // by how they ended
 }
 
-// Ending is how a connection ended and who ended it.
+// Ending is how a connection ended and which side ended it.
 type Ending struct {
 	By     Party
 	Reason Reason

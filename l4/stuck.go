@@ -16,7 +16,7 @@ type stuckPipe struct {
 // holds more stays where it is, in the kernel, unless pipes are short.
 const maxStuckCopy = 64 << 10
 
-// watchStuck makes sure that somebody looks at a blocked pipe again.
+// watchStuck makes sure that a blocked pipe is looked at again.
 func (l *loop) watchStuck(c *conn, f side) {
 	fl := &c.flows[f]
 	if fl.watched {
@@ -28,7 +28,7 @@ func (l *loop) watchStuck(c *conn, f side) {
 }
 
 // unstick takes pipes from readers that did not move a byte for a second: the
-// bytes go to memory and the pipe to somebody who can use it.
+// bytes go to memory and the pipe becomes free for other flows.
 func (l *loop) unstick() {
 	left := l.stuck[:0]
 	for _, s := range l.stuck {

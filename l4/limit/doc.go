@@ -1,4 +1,4 @@
-// Package limit is the arithmetic of who may use something, how much of it at
+// Package limit is the arithmetic of what a client may use, how much of it at
 // once and how fast. It opens no socket, starts no goroutine and reads no
 // clock: the time is an argument. What happens at a limit (wait, reject, try
 // another server) is its caller's decision.

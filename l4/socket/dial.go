@@ -128,7 +128,7 @@ func beTransparent(fd, domain int) Errno {
 const NotAllowed = unix.EPROTONOSUPPORT
 
 // selfConnected reports whether the kernel gave the socket the port it
-// connects to. When nobody listens there, such a socket is connected to
+// connects to. When no process listens there, such a socket is connected to
 // itself (simultaneous open, RFC 9293 section 3.5), and the client would get
 // its own bytes for an answer.
 func selfConnected(fd int, t *Target) bool { return boundTo(fd) == t.addr.ip }

@@ -65,7 +65,7 @@ func listen(a Addr, o ListenOptions) (*Listener, error) {
 	return &Listener{fd: fd, addr: localAddr(fd, a)}, nil
 }
 
-// Probe reports an error when somebody else listens at a. Two processes that
+// Probe reports an error when another process listens at a. Two processes that
 // both use SO_REUSEPORT would share the port without a word, so the first
 // socket of a process is preceded by a bind without it.
 func Probe(a Addr) error {

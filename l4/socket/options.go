@@ -64,7 +64,7 @@ func (o *Options) Spread(fd int) {
 func (o *Options) idle() time.Duration { return cmp.Or(o.KeepaliveIdle, DefaultKeepaliveIdle) }
 
 // spread is KeepaliveIdle less some whole seconds, a third of it at most, by
-// chance. Sockets that fall silent together, after a message to everybody, would
+// chance. Sockets that fall silent together, after a message to all clients, would
 // else be probed together: the queue of the loopback and of containers holds a
 // thousand packets (net.core.netdev_max_backlog), and of 5,000 connections every
 // fifth had all its probes dropped, three times in a row.

@@ -122,7 +122,7 @@ func Unacked(fd int) int {
 // that some kernels lack and that no correctness rests on.
 func setInt(fd, level, opt, v int) { _ = trySetInt(fd, level, opt, v) }
 
-// trySetInt is setInt for who needs the option.
+// trySetInt is setInt for callers that depend on the option.
 func trySetInt(fd, level, opt, v int) Errno {
 	value := int32(v)
 	_, _, e := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(opt),
