@@ -19,7 +19,7 @@ import (
 // defaultSocket is where culvert's unit has its control socket.
 const defaultSocket = "/run/culvert/admin.sock"
 
-// envSocket is for who has it elsewhere.
+// envSocket names the variable for a socket at another path.
 const envSocket = "CULVERT_SOCKET"
 
 // ask makes cmd one that asks a running culvert.

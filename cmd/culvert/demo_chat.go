@@ -240,7 +240,7 @@ func writeMessage(ctx context.Context, conn *websocket.Conn, m chatMessage) erro
 	if err != nil {
 		return err
 	}
-	return conn.Write(ctx, websocket.MessageText, append(text, '\n')) // a line each for those who look at the bytes
+	return conn.Write(ctx, websocket.MessageText, append(text, '\n')) // a line each, so that the bytes are readable
 }
 
 func ping(ctx context.Context, conn *websocket.Conn) error {

@@ -36,7 +36,7 @@ type Listener struct {
 
 // ProxyProtocol says whose PROXY headers are required and believed.
 type ProxyProtocol struct {
-	From []netip.Prefix // proxies that may connect; none: whoever can open a unix socket
+	From []netip.Prefix // proxies that may connect; none: any peer of a unix socket
 }
 
 // Session is what listeners and pools both say about established

@@ -8,6 +8,8 @@ import (
 // closer keeps track of what closes the connections of a server at a pace, so
 // that there is one such closing for each server.
 type closer struct {
+	base context.Context // all closings end with it
+
 	mu       sync.Mutex
 	closings map[string]*closing // by full name of the server
 }
@@ -19,7 +21,7 @@ func fullName(pool, server string) string { return pool + "/" + server }
 // begin registers a closing of a server and stops one that is under way. done
 // must be called when it has ended.
 func (c *closer) begin(name string) (ctx context.Context, done func()) {
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(c.base)
 	mine := &closing{stop}
 	c.mu.Lock()
 	defer c.mu.Unlock()

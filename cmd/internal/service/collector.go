@@ -12,12 +12,12 @@ import (
 // little in a process that relays, and HTTP makes a lot: a sixth of the CPU of a
 // request went to collections that found little in use each time.
 const (
-	mostCollections = 8        // a second, as long as
-	mostGarbage     = 64 << 20 // bytes are enough for that
-	paceEvery       = 500 * time.Millisecond
-	usualPercent    = 100 // Go's own: garbage in terms of what is in use
-	mostPercent     = 400 // what is in use may be more by the time it is looked at
-	leastInUse      = 4 << 20
+	maxCollections = 8        // a second, while not more than
+	maxGarbage     = 64 << 20 // bytes of garbage suffice for that
+	paceEvery      = 500 * time.Millisecond
+	usualPercent   = 100 // Go's own: garbage in terms of what is in use
+	maxPercent     = 400 // the heap in use may have grown by the next look
+	minInUse       = 4 << 20
 )
 
 // paceCollector adapts the garbage collector to how much garbage there is, for
@@ -74,6 +74,6 @@ func (c *collector) set(percent int) {
 // percentFor is how much garbage may be there, for so many bytes allocated per
 // second.
 func percentFor(perSecond, inUse uint64) int {
-	garbage := min(perSecond/mostCollections, mostGarbage)
-	return min(max(usualPercent, int(100*garbage/max(inUse, leastInUse))), mostPercent)
+	garbage := min(perSecond/maxCollections, maxGarbage)
+	return min(max(usualPercent, int(100*garbage/max(inUse, minInUse))), maxPercent)
 }

@@ -15,9 +15,9 @@ func TestCollectorIsPaced(t *testing.T) {
 	}{
 		{"nothing", 0, 0, 100},
 		{"idle", 1 << 20, 8 << 20, 100},
-		{"as often as it may", mostCollections * (8 << 20), 8 << 20, 100},
-		{"busy", mostCollections * (24 << 20), 8 << 20, 300},
-		{"busy with little in use", mostCollections * (16 << 20), 1 << 20, 400},
+		{"as often as it may", maxCollections * (8 << 20), 8 << 20, 100},
+		{"busy", maxCollections * (24 << 20), 8 << 20, 300},
+		{"busy with little in use", maxCollections * (16 << 20), 1 << 20, 400},
 		{"very busy", 100 << 30, 8 << 20, 400},
 		{"very busy with more in use", 100 << 30, 32 << 20, 200},
 		{"much in use", 100 << 30, 1 << 30, 100},

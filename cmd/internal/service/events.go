@@ -13,13 +13,13 @@ import (
 	"culvert/health"
 )
 
-// events logs, counts and tells what happens to servers. Reloads come and go;
-// it stays.
+// events logs, counts and sends notifications of what happens to servers. It
+// lives as long as the Service, over all replacements.
 type events struct {
 	log *slog.Logger
 
 	mu       sync.Mutex
-	down     func(*balancer.Server) // nil: nobody follows yet
+	down     func(*balancer.Server) // nil: not followed yet
 	back     func(*balancer.Server)
 	cfg      notify.Config
 	notifier *notify.Notifier
@@ -31,7 +31,7 @@ func newEvents(cfg notify.Config, log *slog.Logger) *events {
 	return &events{log: log, cfg: cfg, notifier: notify.Start(cfg, log), counts: map[admin.Change]uint64{}, panics: map[string]bool{}}
 }
 
-// setTeller tells somebody else from now on.
+// setTeller changes what is notified.
 func (e *events) setTeller(cfg notify.Config) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -48,7 +48,7 @@ func (e *events) close() {
 	e.notifier.Close()
 }
 
-// changed is told by a health.Watch.
+// changed is called by a health.Watch.
 func (e *events) changed(c health.Change) {
 	if c.Up {
 		e.note(slog.LevelInfo, "server is up", c.Server, notify.Up, "", "probes", c.Probes)
@@ -59,7 +59,7 @@ func (e *events) changed(c health.Change) {
 	e.note(slog.LevelWarn, "server is down", c.Server, notify.Down, c.Err.Error(), "probes", c.Probes)
 }
 
-// ejected is told by a health.Ejector.
+// ejected is called by a health.Ejector.
 func (e *events) ejected(j health.Ejected) {
 	if j.For == 0 {
 		e.note(slog.LevelInfo, "ejection is over", j.Server, notify.Readmitted, "")
@@ -89,7 +89,7 @@ func (e *events) tell(s *balancer.Server, event string) {
 	}
 }
 
-// drained is told by an operator.
+// drained is called by an operator.
 func (e *events) drained(s *balancer.Server, drained bool) {
 	if drained {
 		e.note(slog.LevelInfo, "server drained", s, notify.Drained, "")

@@ -44,7 +44,7 @@ func (i *Inheritance) Fail(err error) {
 	}
 }
 
-// clock is the time on the engine's clock.
+// clock returns the time on the engine's clock, which the old process began.
 func (i *Inheritance) clock() time.Duration {
 	if i.taker == nil {
 		return 0
@@ -60,7 +60,7 @@ func (i *Inheritance) socket(key string) *os.File {
 	return os.NewFile(uintptr(i.sockets[key][0]), key)
 }
 
-// informPools tells the pools of cfg what was known of their servers.
+// informPools restores the state of the servers of cfg.
 func (i *Inheritance) informPools(cfg *l4.Config) {
 	if i.taker == nil {
 		return
@@ -100,7 +100,7 @@ func (i *Inheritance) take(s *Service) error {
 	return nil
 }
 
-// keep returns the keys of the sockets that this process has a use for.
+// keep returns the keys of the sockets that this process uses.
 func (i *Inheritance) keep(b *config.Built) (keys []string) {
 	for _, ln := range b.Engine.Listeners {
 		keys = append(keys, ln.Key())
@@ -108,8 +108,8 @@ func (i *Inheritance) keep(b *config.Built) (keys []string) {
 	return append(keys, adminKey(b.Admin), controlKey(b.Config.Admin.Socket))
 }
 
-// closeOthers closes what this process has no use for: a socket that stays open
-// goes on to gather clients that nobody serves.
+// closeOthers closes sockets that this process does not use: one that stays open
+// keeps queueing clients that are never served.
 func (i *Inheritance) closeOthers(keep []string) {
 	for key, fds := range i.sockets {
 		if slices.Contains(keep, key) {

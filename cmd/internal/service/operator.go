@@ -64,7 +64,7 @@ func (o *operator) Close(r admin.CloseRequest) (admin.Done, error) {
 		return admin.Done{Message: "closed", Connections: n}, nil
 	}
 	n := len(o.engine.Connections(match))
-	go o.engine.CloseConnections(context.Background(), match, pace)
+	go o.engine.CloseConnections(o.closer.base, match, pace)
 	return admin.Done{Message: "closing", Connections: n}, nil
 }
 

@@ -32,10 +32,10 @@ type Service struct {
 	started   time.Time
 	draining  atomic.Bool
 	upgrading atomic.Bool
-	replaced  chan struct{} // closed when another process has taken over: successor
+	replaced  chan struct{} // closed when another process has taken over: newProcess
 	renamed   chan struct{} // the names to look up have changed
 
-	successor int // process ID; valid once replaced is closed
+	newProcess int // its ID; valid once replaced is closed
 
 	changing sync.Mutex // held by a replacement and by an upgrade; guards what follows
 	now      *config.Built
@@ -128,10 +128,10 @@ func (s *Service) startEngine(from *Inheritance) (err error) {
 
 // run serves what was opened.
 func (s *Service) run() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop, s.closer.base = stop, ctx
 	s.engine.Run()
 	s.events.follow(s.serverDown, s.serverBack)
-	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
 	go s.followNames(ctx)
 	s.servers.serve(s)
 	s.logStart()

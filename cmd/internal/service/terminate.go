@@ -11,14 +11,15 @@ import (
 )
 
 // terminators serve the routes whose TLS ends here, and the listeners that
-// send clients to https. Whoever changes what is served holds service.changing.
+// redirect clients to https. prepare and commit are called with Service.changing
+// held.
 type terminators struct {
 	log        *slog.Logger
 	handshakes *terminate.HandshakeLimiter
 	report     func(*terminate.Request)
 	counts     *requests
 
-	mu      sync.Mutex             // of who changes running; who only reads it while nothing changes needs none
+	mu      sync.Mutex             // guards running against readers on other goroutines; prepare and commit need it for writes only
 	running map[string]*terminator // by config.Termination.Key
 	sending map[string]*terminate.Redirector
 }
@@ -33,7 +34,7 @@ func (s *Service) newTerminators(loops int) *terminators {
 	}
 }
 
-// served is what will serve a configuration once it is in use.
+// served is the handlers of a configuration that is not in use yet.
 type served struct {
 	of      *terminators
 	running map[string]*terminator
@@ -42,9 +43,8 @@ type served struct {
 	fresh   []*terminator
 }
 
-// prepare sets the handlers of b. Routes that say what they said before keep
-// theirs, and with it the connections to their servers. It ends with a call of
-// commit or of discard.
+// prepare sets the handlers of b. Routes whose settings are equal keep theirs, and
+// with it the idle connections to their servers. commit or discard must follow.
 func (t *terminators) prepare(b *config.Built) (*served, error) {
 	next := &served{of: t, running: map[string]*terminator{}, sending: map[string]*terminate.Redirector{}, routes: map[*terminator]*l4.Route{}}
 	for _, x := range b.Terminations {
@@ -85,8 +85,8 @@ func (n *served) discard() {
 	}
 }
 
-// commit puts the servers of cfg behind the routes, and has the clients of
-// those that changed come back on new connections.
+// commit gives the handlers their new pools, and retires handlers that were
+// replaced, so that their clients reconnect.
 func (n *served) commit(upstream func(*l4.Route, *config.Encrypt) *terminate.Upstream) {
 	t := n.of
 	if len(n.running) > 0 {
@@ -110,7 +110,7 @@ func (n *served) commit(upstream func(*l4.Route, *config.Encrypt) *terminate.Ups
 	t.running, t.sending = n.running, n.sending
 }
 
-// retire has all clients finish, at the end of the process.
+// retire lets all clients finish, at the end of the process.
 func (t *terminators) retire() {
 	for _, x := range t.running {
 		x.retire()

@@ -54,7 +54,7 @@ func (s *Service) handOver() error {
 	}
 	s.log.Info("handed over", "pid", g.PID(), "connections", n, "took", time.Since(begun).Round(time.Millisecond))
 	s.opts.Manager(managerMain(g.PID()))
-	s.successor = g.PID()
+	s.newProcess = g.PID()
 	close(s.replaced)
 	return nil
 }
@@ -67,7 +67,7 @@ func (s *Service) handOverTo(g *upgrade.Giver) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	offer := upgrade.Offer{Clock: s.clock(), At: socket.Monotonic(), Pools: legacies(s.now.Engine)}
+	offer := upgrade.Offer{Clock: s.clock(), At: socket.Monotonic(), Pools: serverStates(s.now.Engine)}
 	keep, err := g.Offer(offer, sockets)
 	if err != nil {
 		return 0, err
@@ -119,9 +119,9 @@ func (s *Service) adminSockets(sockets map[string][]int) (files []*os.File, err 
 	return files, err
 }
 
-// descriptor returns that of f. File.Fd would make the socket blocking, which
-// this process goes on to use when the upgrade fails: it would wait in accept
-// where nothing wakes it up.
+// descriptor returns that of f. File.Fd would make the socket blocking, and this
+// process uses it again when the upgrade fails: accept would then block where
+// Close does not end it.
 func descriptor(f *os.File) (fds []int, err error) {
 	raw, err := f.SyscallConn()
 	if err == nil {
@@ -140,8 +140,8 @@ func closeFiles(files []*os.File) {
 
 func adminKey(a socket.Addr) string { return "admin " + a.String() }
 
-// legacies is what is known of the servers.
-func legacies(cfg *l4.Config) (all []upgrade.Pool) {
+// serverStates is what is known of the servers.
+func serverStates(cfg *l4.Config) (all []upgrade.Pool) {
 	for _, p := range cfg.Pools() {
 		all = append(all, upgrade.Pool{Name: p.Balancer.Name(), Servers: p.Balancer.ServerStates()})
 	}
@@ -153,7 +153,7 @@ func (s *Service) Replaced() <-chan struct{} { return s.replaced }
 
 // NewProcess returns the ID of the process that has taken over, once Replaced
 // is closed.
-func (s *Service) NewProcess() int { return s.successor }
+func (s *Service) NewProcess() int { return s.newProcess }
 
 // Leave ends what is left of a service that another process has taken over.
 // Connections whose TLS ends here cannot move: they have the time of a drain.

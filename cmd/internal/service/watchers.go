@@ -10,7 +10,7 @@ import (
 	"culvert/l4"
 )
 
-// watchers find out how the servers of all pools do.
+// watchers are the probes and ejectors of all pools.
 type watchers struct {
 	clock    func() time.Duration
 	events   *events
@@ -21,14 +21,14 @@ type watchers struct {
 	ejectors map[*balancer.Server]*health.Ejector
 }
 
-// poolWatch is who watches a pool; nil: nobody does in this way.
+// poolWatch is what watches a pool. A nil field is a way that is not used.
 type poolWatch struct {
 	probes  *health.Watch
 	ejector *health.Ejector
 }
 
-// watch begins to probe, and to judge servers by their connections. What old,
-// which may be nil, knows of servers that are still there is known further on.
+// watch starts the probes and the ejectors. Servers that old, which may be nil,
+// watches too keep the state that they have there.
 func watch(pools []*config.BuiltPool, clock func() time.Duration, e *events, old *watchers) *watchers {
 	w := &watchers{clock: clock, events: e, ejectors: map[*balancer.Server]*health.Ejector{}, byPool: map[string]*poolWatch{}}
 	for _, p := range pools {
@@ -41,7 +41,7 @@ func watch(pools []*config.BuiltPool, clock func() time.Duration, e *events, old
 	return w
 }
 
-// add watches a pool. What nobody watches any more is forgotten.
+// add watches a pool. A cause that is not watched for any more is cleared.
 func (w *watchers) add(p *config.BuiltPool, was poolWatch) {
 	servers, now := p.Balancer.Servers(), &poolWatch{}
 	markUnresolved(p.Pool, w.clock())
@@ -72,9 +72,8 @@ func (w *watchers) add(p *config.BuiltPool, was poolWatch) {
 	}
 }
 
-// markUnresolved tells servers without an address from those that the file
-// has as down, which is what it makes of them: their target is no address to
-// connect to.
+// markUnresolved sets the cause Unresolved of servers without an address. Build
+// makes them as down, with an unspecified address as their target.
 func markUnresolved(p *l4.Pool, now time.Duration) {
 	for i, s := range p.Balancer.Servers() {
 		a := p.Targets[i].Addr()
@@ -86,8 +85,8 @@ func markUnresolved(p *l4.Pool, now time.Duration) {
 	}
 }
 
-// subjects are the servers of p but for those that are down by the file, or
-// have no address.
+// subjects are the servers of p that are probed: all except those that are
+// configured as down or have no address.
 func subjects(p *config.BuiltPool) []health.Subject {
 	var all []health.Subject
 	d := l4.NewDialer(p.Pool, l4.ProxyInherit)
@@ -113,7 +112,7 @@ func (w *watchers) ejections() map[*balancer.Server]health.Ejected {
 	return all
 }
 
-// outcome notes how an attempt at s ended.
+// outcome records how an attempt at s ended.
 func (w *watchers) outcome(s *balancer.Server, r l4.Reason) {
 	j := w.ejectors[s]
 	switch {

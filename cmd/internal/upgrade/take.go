@@ -28,7 +28,7 @@ type Taker struct {
 func newTaker(l *link) *Taker { return &Taker{link: l, patience: orphanTimeout} }
 
 // orphanTimeout bounds each wait for the old process. It is longer than what
-// that one waits: who gives up first is the one that can go on.
+// the old process waits, so that the old one, which can go on, gives up first.
 const orphanTimeout = 30 * time.Second
 
 // FromParent greets the process that started this one to hand over to it, and
@@ -167,7 +167,7 @@ func share(all []*l4.Handover, fds []int) error {
 }
 
 // confirm agrees with the old process, which has said with m that this is all,
-// on who serves.
+// that this process serves.
 func (t *Taker) confirm(m *message) error {
 	closeAll(m.fds)
 	if err := m.decode(&t.LastID); err != nil {

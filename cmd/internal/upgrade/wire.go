@@ -105,7 +105,7 @@ func checkPeer(u *net.UnixConn) error {
 		cred, failed = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	})
 	if err = errors.Join(err, failed); err != nil {
-		return fmt.Errorf("who is the other process: %w", err)
+		return fmt.Errorf("identify the other process: %w", err)
 	}
 	if uid := os.Geteuid(); int(cred.Uid) != uid && cred.Uid != 0 {
 		return fmt.Errorf("the other process runs as user %d, this one as %d", cred.Uid, uid)
