@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -135,4 +136,32 @@ func TestServiceRefusesWhatIsWrong(t *testing.T) {
 	if _, err := service.Start(c, service.Options{}); err == nil || err.Error() != `listener plain: there is no pool "q"` {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Example serves a configuration that was made in Go code, replaces it, and
+// ends, as a controller does.
+func Example() {
+	c := &config.Config{
+		Listeners: []*config.Listener{{Name: "public", Address: "127.0.0.1:0", Default: config.To("chat")}},
+		Pools:     []*config.Pool{{Name: "chat", Servers: []*config.Server{{Address: "127.0.0.1:8443"}}}},
+		Log:       config.Log{Access: "off"},
+	}
+	s, err := service.Start(c, service.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer s.Close()
+	fmt.Println(s.Status().Pools[0].Servers[0].Name)
+
+	next := *c
+	next.Pools = []*config.Pool{{Name: "chat", Servers: []*config.Server{{Address: "127.0.0.1:8444"}}}}
+	if err := s.Replace(&next); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(s.Status().Pools[0].Servers[0].Name)
+	// Output:
+	// 127.0.0.1:8443
+	// 127.0.0.1:8444
 }
