@@ -133,9 +133,20 @@ func (c *serverConn) settle(ok bool) {
 			c.body.stop() // so that only the next attempt reads the body
 		}
 	case c.halves.Load() > 1:
+		c.outliveRequest()
 		c.grace = time.AfterFunc(bodyGrace, c.abort)
 	}
 	c.half(ok)
+}
+
+// outliveRequest keeps the end of the client's request, which net/http cancels
+// once it is answered, from closing the connection while the last bytes of the
+// body are on their way. They have bodyGrace instead.
+func (c *serverConn) outliveRequest() {
+	if !c.leave() {
+		c.unfit.Store(true) // it was aborted, or is about to be
+	}
+	c.leave = func() bool { return true }
 }
 
 // bodyGrace is how long a body may still be sent after the response has ended.

@@ -2,6 +2,7 @@ package terminate
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -40,8 +41,13 @@ const continueTimeout = time.Second
 
 var errNotWanted = errors.New("the body is not wanted any more")
 
-// Read implements io.Reader.
+// Read implements io.Reader. Behind the end there is only the end: net/http reads
+// once more to see that nothing follows, and by then the response may be over and
+// the client's body closed.
 func (s *sending) Read(b []byte) (int, error) {
+	if s.ended.Load() {
+		return 0, io.EOF
+	}
 	if !s.wanted() {
 		return 0, errNotWanted
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -178,5 +179,32 @@ func TestHintWhileTheBodyIsAskedFor(t *testing.T) {
 	got := r.raw("POST / HTTP/1.1\r\nHost: "+chat+"\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello", 1)
 	if len(got) != 1 || got[0].StatusCode != 200 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// closedReader is a client's body that net/http closes once it was read: a Read
+// behind its end fails.
+type closedReader struct{ left io.Reader }
+
+func (r *closedReader) Read(b []byte) (n int, err error) {
+	if r.left == nil {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if n, err = r.left.Read(b); n > 0 {
+		err, r.left = io.EOF, nil // as net/http does with a known length
+	}
+	return n, err
+}
+
+// Behind the end of a body there is only the end, also once the client's request
+// is over: otherwise the connection to the server would not be reused.
+func TestBodyEndsOnce(t *testing.T) {
+	q := post(t.Context(), &closedReader{strings.NewReader("hello")}, 5)
+	s := newSending(q.Body.(*body), false)
+	if got, err := io.ReadAll(s); string(got) != "hello" || err != nil {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if n, err := s.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("behind the end: got %d, %v, want 0, %v", n, err, io.EOF)
 	}
 }

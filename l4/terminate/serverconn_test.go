@@ -118,6 +118,22 @@ func TestConnectionIsFreedOnce(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the client's request ends in between", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p, b := newPlayed(t), newWaiting(t.Context())
+		go p.says(short)
+		if _, err := p.roundTrip(post(ctx, b, -1)); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "the body is read", b.asked)
+		p.settle(true)
+		cancel() // as net/http does once the client has the response
+		if isClosed(p.server, quietTime) {
+			t.Error("the connection was closed while the body was still being sent")
+		}
+		close(b.next)
+		eventually(t, "both halves have ended", func() bool { return p.halves.Load() == 0 })
+	})
 	t.Run("the body is last", func(t *testing.T) {
 		inTime := func() bool { // depends on the scheduler too, hence the repetition
 			p, b := newPlayed(t), newWaiting(t.Context())
