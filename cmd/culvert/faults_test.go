@@ -27,7 +27,7 @@ func TestP8StreamsSurviveLoss(t *testing.T) {
 	need(t, "nft")
 	n := networks(t)
 	servers := n.listen("sv", "10.2.0.2:443")
-	file := writeConfig(t, "listeners: [{address: \"10.1.0.1:443\", pool: p}]\npools: {p: {servers: [\"10.2.0.2:443\"]}}\nlog: {access: \"off\"}\n")
+	file := writeConfig(t, "listeners: [{address: \"10.1.0.1:443\", pool: p}]\npools: {p: {servers: [\"10.2.0.2:443\"], timeouts: {connect: 1m, failover: off}}}\nlog: {access: \"off\"}\n") // a SYN may be lost several times
 	p := startCommand(t, exec.Command("ip", "netns", "exec", n.name("lb"), must(exec.LookPath("culvert")), "run", file), stderr)
 	p.expect("ready")
 	n.sh("lb", `nft -f - <<'END'
@@ -39,8 +39,12 @@ END`)
 	var both sync.WaitGroup
 	for range 4 {
 		conn := n.dial("cl", "10.1.0.1:443")
-		server := <-servers
-		both.Go(func() { exchange(t, conn, server, long(256<<10, 16<<20)) })
+		select {
+		case server := <-servers:
+			both.Go(func() { exchange(t, conn, server, long(256<<10, 16<<20)) })
+		case <-time.After(2 * patience):
+			t.Fatal("the server got no connection")
+		}
 	}
 	both.Wait()
 }

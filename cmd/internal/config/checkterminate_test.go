@@ -64,10 +64,10 @@ func TestCheckOfTermination(t *testing.T) {
 		{"a method that is never exempt", func(c parts) {
 			c.t.Preauth = secrets()
 			c.t.Preauth.Exempt = []*ExemptPath{{Path: "/x", Methods: []string{"TRACE"}}}
-		}, in + "preauth: exemption 1: method TRACE is never exempt: take it out"},
+		}, in + "preauth: exemption 1: method TRACE is never exempt: remove it"},
 		{"no authority", func(c parts) { c.t.Clients = &ClientCertificates{} }, in + "client_certificates has no ca"},
 		{"an authority that is none", func(c parts) { c.t.Clients = &ClientCertificates{CA: termFile("key.pem")} },
-			in + "load the authorities of client certificates: load client CAs from DIR/key.pem: there is a PRIVATE KEY in it, only CERTIFICATE belongs there"},
+			in + "load the authorities of client certificates: load client CAs from DIR/key.pem: contains a PRIVATE KEY, only CERTIFICATE is allowed"},
 		{"a list by a relative path", func(c parts) { c.t.Clients = &ClientCertificates{CA: termFile("cert.pem"), CRLs: []string{"a.crl"}} },
 			in + `found "a.crl", expected the absolute path of a revocation list`},
 		{"a status without a page", func(c parts) {
